@@ -1,0 +1,61 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+PORT ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro run test lint format lock ui clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/installed ## make .venv from requirements.lock
+
+# A set-up that broke off leaves .venv.part, never a half .venv that looks whole.
+$(VENV)/installed: requirements.lock pyproject.toml
+	@python=; for name in $(PYTHON) python3.12 python3.11 python3; do \
+	  if $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
+	  then python=$$name; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo "databoost needs Python 3.11 or 3.12 (Annoy crashes on newer ones); name one with PYTHON=..." >&2; exit 1; fi; \
+	rm -rf $(VENV); \
+	if ! $$python -m venv $(VENV); then rm -rf $(VENV); \
+	  echo "no virtual environment could be made; on Debian or Ubuntu: apt install python3-venv python3-dev" >&2; exit 1; fi; \
+	if ! $(BIN)/python -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())'; then \
+	  rm -rf $(VENV); echo "Python.h is missing, Annoy is compiled with it; on Debian or Ubuntu: apt install python3-dev" >&2; exit 1; fi
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: setup ## dvc repro; DATA=<folder | archive | URL> takes the images from there
+	$(if $(DATA),databoost source "$(DATA)")
+	dvc repro
+	databoost publish
+	dvc metrics show
+
+run: setup ## round after round until the stop rule holds
+	databoost run
+
+test: setup ## the test suite
+	python -m pytest
+
+lint: setup ## ruff and mypy --strict
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: setup ## let ruff format and sort
+	ruff check --fix .
+	ruff format .
+
+ui: setup ## the MLflow page on http://127.0.0.1:5000 (PORT=...)
+	mlflow server --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts
+
+lock: ## pin every dependency again (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c constraints.txt -o requirements.lock --upgrade
+
+clean: ## remove .venv and caches; data and MLflow's store stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,244 @@
+"""The heart: failures and their neighbours, under limits, become additions.
+
+Pure functions on arrays. A *query* is a misclassified validation image, a *candidate* an image
+that could be added. Additions are handed out in turns: in turn t every query that still wants
+gets its nearest free candidate; if two want the same one, the more similar query has it and the
+other goes on to its next. So when the room does not suffice, it is shared out fairly, and within
+the last turn the nearest come first.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from databoost.candidates.search import Neighbours
+
+Stop = Literal["limit", "nothing_misclassified", "nothing_new"]
+Ids = npt.NDArray[np.int64]
+#: Neighbours looked at for one query at most.
+DEEPEST = 16_384
+
+
+@dataclass(frozen=True)
+class Addition:
+    """One candidate that is added.
+
+    Attributes
+    ----------
+    candidate
+        Candidate id.
+    query
+        Position of the query that asked for it; -1 if none did.
+    similarity
+        Cosine similarity of both, -1 to 1; nan if no query asked.
+    rank
+        1 for the query's first addition, 2 for its second, ...; 0 if no query asked.
+    """
+
+    candidate: int
+    query: int
+    similarity: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The candidates: all there is to know of them besides their pixels.
+
+    Attributes
+    ----------
+    labels, parents
+        (N,) int64 codes of label and parent image.
+    used
+        (N,) bool, True for candidates of earlier rounds.
+    parent_counts
+        Additions per parent code in earlier rounds.
+    """
+
+    labels: Ids
+    parents: Ids
+    used: npt.NDArray[np.bool_]
+    parent_counts: Counter[int]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Additions in the order in which they were handed out.
+
+    ``is_complete`` is False if a query ran out of neighbours before it had its share, so that a
+    deeper search could find more.
+    """
+
+    additions: list[Addition]
+    is_complete: bool
+
+
+def choose_nearest(
+    neighbours: Neighbours,
+    query_labels: Ids,
+    pool: Pool,
+    n_each: int,
+    room: int,
+    same_label: bool = False,
+    max_per_parent: int = 0,
+) -> Choice:
+    """Hand each query its nearest unused candidates, in turns, as long as there is room.
+
+    Parameters
+    ----------
+    neighbours
+        For each query its candidates, nearest first, as deep as they were searched.
+    query_labels
+        (n_queries,) int64 codes of the given labels.
+    n_each
+        Candidates that each query wants.
+    room
+        Additions that there is room for.
+    same_label
+        Whether a candidate must have the query's label.
+    max_per_parent
+        Additions from one parent, those of earlier rounds counted; 0: no cap.
+    """
+    lists = _Lists(neighbours, query_labels, pool, same_label, max_per_parent)
+    additions: list[Addition] = []
+    is_complete = True
+    for turn in range(1, n_each + 1):
+        waiting = [offer for query in range(len(query_labels)) if (offer := lists.offer(query))]
+        is_complete &= len(waiting) == len(query_labels)
+        heapq.heapify(waiting)
+        while waiting and len(additions) < room:
+            distance, query, candidate = heapq.heappop(waiting)
+            if lists.is_free(candidate):
+                lists.take(candidate)
+                additions.append(Addition(candidate, query, -distance, turn))
+            elif offer := lists.offer(query):
+                heapq.heappush(waiting, offer)
+            else:
+                is_complete = False
+    return Choice(additions, is_complete or len(additions) >= room)
+
+
+def choose_deepening(
+    search: Callable[[int], Neighbours],
+    query_labels: Ids,
+    pool: Pool,
+    n_each: int,
+    room: int,
+    same_label: bool = False,
+    max_per_parent: int = 0,
+) -> list[Addition]:
+    """Choose as :func:`choose_nearest`, searching deeper until every query has its share.
+
+    Parameters
+    ----------
+    search
+        Gives each query its k nearest candidates, used ones among them. It is called with k at
+        most `DEEPEST`: a query whose nearest so many are all taken goes without.
+    """
+    depth = 8 * n_each
+    while True:
+        depth = min(depth, DEEPEST, len(pool.used))
+        choice = choose_nearest(
+            search(depth), query_labels, pool, n_each, room, same_label, max_per_parent
+        )
+        if choice.is_complete or depth == min(DEEPEST, len(pool.used)):
+            return choice.additions
+        depth *= 8
+
+
+def choose_random(n: int, pool: Pool, seed: int, max_per_parent: int = 0) -> list[Addition]:
+    """Draw unused candidates at random, the control to any other strategy.
+
+    Parameters
+    ----------
+    n
+        Additions wanted; fewer come back if the pool or the cap does not allow more.
+    seed
+        Of the draw; the same seed gives the same candidates.
+    max_per_parent
+        As in :func:`choose_nearest`.
+    """
+    counts = Counter(pool.parent_counts)
+    free = np.flatnonzero(~pool.used)
+    additions: list[Addition] = []
+    for candidate in np.random.default_rng(seed).permutation(free):
+        if len(additions) >= n:
+            break
+        parent = int(pool.parents[candidate])
+        if not max_per_parent or counts[parent] < max_per_parent:
+            counts[parent] += 1
+            additions.append(Addition(int(candidate), -1, float("nan"), 0))
+    return additions
+
+
+def stop_reason(n_queries: int, n_additions: int, room_before: int | None) -> Stop | None:
+    """Say why no further round can come, or None if one can.
+
+    Parameters
+    ----------
+    n_queries, n_additions
+        Misclassified validation images of the round before, and what was added for them.
+    room_before
+        Additions that there was room for; None if there is no limit.
+
+    >>> stop_reason(150, 450, 450), stop_reason(0, 0, None), stop_reason(150, 450, None)
+    ('limit', 'nothing_misclassified', None)
+    """
+    if n_queries == 0:
+        return "nothing_misclassified"
+    if room_before is not None and n_additions >= room_before:
+        return "limit"
+    if n_additions == 0:
+        return "nothing_new"
+    return None
+
+
+class _Lists:
+    """The neighbour lists of all queries, each with a finger at the next candidate to offer."""
+
+    def __init__(
+        self,
+        neighbours: Neighbours,
+        query_labels: Ids,
+        pool: Pool,
+        same_label: bool,
+        max_per_parent: int,
+    ) -> None:
+        self.neighbours, self.pool = neighbours, pool
+        self.query_labels, self.same_label = query_labels, same_label
+        self.max_per_parent = max_per_parent
+        self.taken: set[int] = set()
+        self.counts = Counter(pool.parent_counts)
+        self.fingers = [0] * len(query_labels)
+
+    def is_free(self, candidate: int) -> bool:
+        """Whether nobody has the candidate and its parent is below the cap."""
+        if self.pool.used[candidate] or candidate in self.taken:
+            return False
+        cap = self.max_per_parent
+        return not cap or self.counts[int(self.pool.parents[candidate])] < cap
+
+    def take(self, candidate: int) -> None:
+        """Give the candidate away."""
+        self.taken.add(candidate)
+        self.counts[int(self.pool.parents[candidate])] += 1
+
+    def offer(self, query: int) -> tuple[float, int, int] | None:
+        """Next free candidate of a query as (-similarity, query, candidate), None at the end."""
+        ids = self.neighbours.ids[query]
+        while self.fingers[query] < len(ids):
+            position = self.fingers[query]
+            self.fingers[query] += 1
+            candidate = int(ids[position])
+            if candidate < 0:
+                break
+            if self.same_label and self.pool.labels[candidate] != self.query_labels[query]:
+                continue
+            if self.is_free(candidate):
+                return -float(self.neighbours.similarities[query, position]), query, candidate
+        return None

@@ -1,0 +1,200 @@
+"""Images to unit vectors: the round's own model, a torchvision architecture, or any ONNX file."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from databoost.errors import ParamsError, WeightsError
+from databoost.model.architectures import FIXED, architecture_names, build_model
+from databoost.model.checkpoints import Checkpoint, load_checkpoint, load_tensors
+from databoost.params import EmbeddingParams
+
+Vectors = npt.NDArray[np.float32]
+_USUAL_SIZE = 224
+
+
+class Embedder(ABC):
+    """Maps images to unit vectors.
+
+    Attributes
+    ----------
+    image_size
+        Side of its square input in pixels.
+    dimension
+        Length of its vectors.
+    """
+
+    image_size: int
+    dimension: int
+
+    @abstractmethod
+    def features(self, images: torch.Tensor) -> Vectors:
+        """(n, 3, size, size) float32 RGB 0 to 255 -> (n, dimension) float32, any length."""
+
+    def embed(self, images: torch.Tensor) -> Vectors:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        images
+            (n, 3, image_size, image_size) float32, RGB, 0 to 255.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n, dimension) float32, each row of length 1 (an all-zero row stays zero).
+        """
+        features = self.features(images)
+        lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
+        vectors: Vectors = (features / np.maximum(lengths, 1e-12)[:, None]).astype(np.float32)
+        return vectors
+
+
+class TorchEmbedder(Embedder):
+    """Features of a PyTorch network on one device."""
+
+    def __init__(
+        self, network: nn.Module, image_size: int, dimension: int, device: torch.device
+    ) -> None:
+        self.network = network.eval().to(device)
+        self.image_size, self.dimension, self.device = image_size, dimension, device
+
+    def features(self, images: torch.Tensor) -> Vectors:
+        """(n, 3, size, size) float32 RGB 0 to 255 -> (n, dimension) float32."""
+        with torch.inference_mode():
+            found: Vectors = self.network(images.to(self.device)).float().cpu().numpy()
+        return found
+
+
+class OnnxEmbedder(Embedder):
+    """First output of an ONNX file, flattened; runs on the CPU."""
+
+    def __init__(self, path: Path, image_size: int, pixels: str) -> None:
+        import onnxruntime
+
+        try:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            options.log_severity_level = 3
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise WeightsError(f"{path} is no ONNX file that can be run: {error}") from error
+        self.pixels = pixels
+        first = self.session.get_inputs()[0]
+        self.input_name = first.name
+        shape = list(first.shape)
+        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+            raise WeightsError(
+                f"{path} takes {first.name} of shape {shape}; an encoder of images takes "
+                "(n, 3, size, size) or (n, size, size, 3)"
+            )
+        self.channels_last = shape[1] != 3
+        side = shape[2]
+        self.image_size = image_size or (side if isinstance(side, int) else _USUAL_SIZE)
+        if isinstance(side, int) and side != self.image_size:
+            raise WeightsError(
+                f"embedding.image_size is {image_size}, but {path} takes {side} x {side} pixels; "
+                "0 takes the size from the file"
+            )
+        blank = torch.zeros((1, 3, self.image_size, self.image_size))
+        self.dimension = self.features(blank).shape[1]
+
+    def features(self, images: torch.Tensor) -> Vectors:
+        """(n, 3, size, size) float32 RGB 0 to 255 -> (n, dimension) float32."""
+        values = images.cpu()
+        if self.pixels != "bytes":
+            values = values / 255
+        if self.pixels == "imagenet":
+            mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+            std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+            values = (values - mean) / std
+        if self.channels_last:
+            values = values.permute(0, 2, 3, 1)
+        feed = {self.input_name: np.ascontiguousarray(values.numpy(), dtype=np.float32)}
+        output: Any = self.session.run(None, feed)[0]
+        return np.asarray(output, dtype=np.float32).reshape(len(images), -1)
+
+
+def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> Embedder:
+    """Load the embedder that ``embedding`` names.
+
+    Parameters
+    ----------
+    params
+        The section; ``weights`` is relative to `root`.
+    device
+        Where a PyTorch network runs.
+
+    Raises
+    ------
+    ParamsError
+        If the architecture is unknown.
+    WeightsError
+        If the weights file is missing, unsafe, or of another architecture or size.
+    """
+    path = root / params.weights
+    if not path.is_file():
+        raise WeightsError(
+            f"embedding.weights {params.weights} does not exist; name a file of your own, or run "
+            "`databoost weights resnet50`"
+        )
+    if params.architecture == "onnx":
+        return OnnxEmbedder(path, params.image_size, params.pixels)
+    if params.architecture == "model":
+        return _embedder_of_checkpoint(load_checkpoint(path), params, device)
+    allowed = [name for name in architecture_names() if name != FIXED]
+    if params.architecture not in allowed:
+        raise ParamsError(
+            f"embedding.architecture is {params.architecture!r}; allowed are model, onnx, "
+            f"{', '.join(allowed)}"
+        )
+    model = build_model(params.architecture, 1, seed=0)
+    weights = load_tensors(path)
+    _load_body(model.body, weights, params)
+    size = params.image_size or _USUAL_SIZE
+    return TorchEmbedder(_Features(model), size, model.n_features, device)
+
+
+class _Features(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.model.features(images)
+        return features
+
+
+def _embedder_of_checkpoint(
+    checkpoint: Checkpoint, params: EmbeddingParams, device: torch.device
+) -> Embedder:
+    if params.image_size not in (0, checkpoint.image_size):
+        raise WeightsError(
+            f"embedding.image_size is {params.image_size}, but {params.weights} was trained at "
+            f"{checkpoint.image_size} pixels; 0 takes the size from the file"
+        )
+    model = checkpoint.model()
+    return TorchEmbedder(_Features(model), checkpoint.image_size, model.n_features, device)
+
+
+def _load_body(body: nn.Module, weights: object, params: EmbeddingParams) -> None:
+    expected = body.state_dict()
+    if not isinstance(weights, dict) or not set(expected) <= set(weights):
+        lacking = sorted(set(expected) - set(weights if isinstance(weights, dict) else ()))
+        raise WeightsError(
+            f"{params.weights} holds no {params.architecture}: {len(lacking)} of its "
+            f"{len(expected)} arrays are missing, {lacking[0]} first"
+        )
+    try:
+        body.load_state_dict({name: weights[name] for name in expected})
+    except RuntimeError as error:
+        raise WeightsError(f"{params.weights} does not fit {params.architecture}: {error}") from (
+            error
+        )

@@ -1,0 +1,267 @@
+"""``databoost``: one verb a stage, and the tools around them.
+
+Heavy libraries load inside the command that needs them, so that ``--help`` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from databoost.errors import DataboostError, ParamsError
+
+if TYPE_CHECKING:
+    from databoost.layout import Layout
+    from databoost.params import Params
+
+
+class _Group(click.Group):
+    """Commands in the order of their use, and databoost's own errors without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DataboostError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.secho("\ninterrupted; the same command goes on from here", fg="yellow", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="databoost")
+def main() -> None:
+    """Boost data: a fixed model, a messy image dataset, a better dataset every round.
+
+    \b
+    Examples:
+      dvc repro                           reproduce the rounds that params.yaml declares
+      databoost source photos.zip         take the images from there from now on
+      databoost set boost.neighbors=5     edit params.yaml, checked
+      databoost run                       round after round, until nothing is left to gain
+      databoost publish                   fill MLflow from DVC's outputs
+
+    Run it in the project folder, the one that holds params.yaml.
+    """
+
+
+def _project() -> "tuple[Layout, Params]":
+    from databoost.layout import Layout
+    from databoost.params import read_params
+
+    layout = Layout(Path())
+    return layout, read_params(layout.params)
+
+
+def _stage(name: str, help_text: str, *, of_round: bool) -> None:
+    """Add the command of a stage, which reads the params and calls ``stages.<name>.<name>``."""
+
+    def run(**arguments: str) -> None:
+        from importlib import import_module
+
+        layout, params = _project()
+        stage: Callable[..., None] = getattr(import_module(f"databoost.stages.{name}"), name)
+        if of_round and arguments["round_name"] not in params.rounds:
+            raise ParamsError(
+                f"{arguments['round_name']!r} is no declared round; declared are "
+                f"{', '.join(params.rounds)} (`databoost declare` adds one)"
+            )
+        stage(layout, params, *arguments.values())
+
+    decorated: Any = click.argument("round_name", metavar="ROUND")(run) if of_round else run
+    main.command(name, help=help_text)(decorated)
+
+
+_stage(
+    "ingest",
+    "Bring the images of data.source to data/raw.\n\n\b\nExample:\n  databoost ingest",
+    of_round=False,
+)
+_stage(
+    "prepare",
+    "Apply corrections, resolve duplicates, write the r00 snapshot.\n\n"
+    "\b\nExample:\n  databoost prepare",
+    of_round=False,
+)
+_stage(
+    "train",
+    "Train the fixed model on a round's snapshot; resumes a killed training.\n\n"
+    "\b\nExample:\n  databoost train r00",
+    of_round=True,
+)
+_stage(
+    "evaluate",
+    "Write a round's image sheet, metrics and pictures, and log them to MLflow.\n\n"
+    "\b\nExample:\n  databoost evaluate r00",
+    of_round=True,
+)
+_stage(
+    "candidates",
+    "Draw the candidates' recipes, embed them and build the index.\n\n"
+    "\b\nExample:\n  databoost candidates",
+    of_round=False,
+)
+_stage(
+    "boost",
+    "Make a round's snapshot from the failures of the round before.\n\n"
+    "\b\nExample:\n  databoost boost r01",
+    of_round=True,
+)
+
+
+@main.command()
+@click.option("--max-rounds", type=click.IntRange(1), help="Stop after so many new rounds.")
+def run(max_rounds: int | None) -> None:
+    """Declare and reproduce one more round after another until the stop rule holds.
+
+    \b
+    Examples:
+      databoost run                  until the limit is reached or nothing is left to gain
+      databoost run --max-rounds 2   two more rounds at most
+    """
+    from databoost.rounds import run_rounds
+
+    layout, _ = _project()
+    reason = run_rounds(layout, max_rounds)
+    click.echo(f"stopped: {reason}")
+
+
+@main.command()
+@click.argument("round_name", metavar="ROUND")
+def declare(round_name: str) -> None:
+    """Declare all rounds up to ROUND in params.yaml, for `dvc repro` to make.
+
+    Earlier rounds stay as they are. A lower ROUND takes the rounds after it out again.
+
+    \b
+    Example:
+      databoost declare r03
+    """
+    from databoost.rounds import declare_rounds
+
+    layout, _ = _project()
+    click.echo(f"declared: {', '.join(declare_rounds(layout, round_name).rounds)}")
+
+
+@main.command()
+@click.argument("source")
+@click.option("--sha256", default="", help="SHA-256 that a download must have.")
+def source(source: str, sha256: str) -> None:
+    """Take the images from SOURCE: synthetic, a folder, an archive or a URL.
+
+    Writes data.source and data.sha256 to params.yaml. For a folder or an archive the digest of
+    its content is computed, so that `dvc repro` sees when the images have changed: give the same
+    SOURCE again after a change.
+
+    \b
+    Examples:
+      databoost source ../photos
+      databoost source photos.zip
+      databoost source https://example.org/photos.tar.gz --sha256 9f86d081...
+      databoost source synthetic
+    """
+    from databoost.data.sources import is_url, source_digest
+    from databoost.params import edit_params
+
+    layout, _ = _project()
+    digest = sha256
+    if source != "synthetic" and not is_url(source):
+        digest = source_digest(source, layout.root)
+        if sha256 and sha256 != digest:
+            raise ParamsError(f"{source} has the SHA-256 {digest}, not {sha256}")
+    edit_params(layout.params, {"data.source": source, "data.sha256": digest})
+    click.echo(f"data.source: {source}")
+
+
+@main.command("params")
+def show_params() -> None:
+    """Check params.yaml and print every key with its value.
+
+    \b
+    Example:
+      databoost params
+    """
+    _, params = _project()
+    for section, values in params.model_dump(mode="json").items():
+        pairs = values.items() if isinstance(values, dict) else [("", values)]
+        for key, value in pairs:
+            click.echo(f"{section}{'.' if key else ''}{key} = {value}")
+
+
+@main.command("set")
+@click.argument("changes", metavar="KEY=VALUE...", nargs=-1, required=True)
+def set_params(changes: tuple[str, ...]) -> None:
+    """Edit params.yaml, keeping its comments; nothing is written if any value is bad.
+
+    \b
+    Examples:
+      databoost set train.epochs=100
+      databoost set boost.strategy=random boost.seed=1
+      databoost set "candidates.mirror={iv: vi, vi: iv}"
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    from databoost.params import edit_params
+
+    layout, _ = _project()
+    values = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        try:
+            values[key] = YAML(typ="safe").load(text) if text else ""
+        except YAMLError as error:
+            raise ParamsError(f"{change!r} holds no YAML value: {error}") from error
+        if not equals:
+            raise ParamsError(f"{change!r} is no KEY=VALUE; train.epochs=100 is one")
+    edit_params(layout.params, values)
+    click.echo("\n".join(changes))
+
+
+@main.command()
+def publish() -> None:
+    """Log every round that is complete to MLflow; what is there already stays untouched.
+
+    \b
+    Examples:
+      databoost publish
+      MLFLOW_TRACKING_URI=http://127.0.0.1:5000 databoost publish
+    """
+    from databoost.tracking import publish as publish_rounds
+
+    layout, params = _project()
+    names = publish_rounds(layout, params)
+    click.echo(f"published: {', '.join(names) or 'nothing new'}")
+
+
+@main.command()
+@click.argument("architecture", default="resnet50")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    default=Path("data/weights"),
+    show_default=True,
+    help="Folder for the weights file.",
+)
+def weights(architecture: str, into: Path) -> None:
+    """Download torchvision's ImageNet weights of an ARCHITECTURE and check them.
+
+    \b
+    Example:
+      databoost weights resnet50
+    """
+    from databoost.model.pretrained import download_weights
+
+    path = download_weights(architecture, into)
+    click.echo(
+        f"{path} is complete. To embed with it:\n"
+        f"  databoost set embedding.architecture={architecture} embedding.weights={path.as_posix()}"
+        " embedding.image_size=224\n"
+        f"  dvc add {path.as_posix()}    # and dvc push, to share the file with the snapshots"
+    )

@@ -1,0 +1,104 @@
+"""The ledger ``data/corrections.csv`` and how it is applied.
+
+One line is one correction: ``relabel`` to a class, ``delete``, or ``move`` to train or val. It
+names an image by its id, so it holds for every copy of that file, and deleting the line undoes it.
+Held-out images are never corrected: they are what the corrections are judged by.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from databoost.data.tables import CORRECTIONS, read_table
+from databoost.errors import CorrectionError, listed
+from databoost.layout import SNAPSHOT_SPLITS
+
+ACTIONS = ("relabel", "delete", "move")
+
+
+def read_corrections(path: Path) -> pd.DataFrame:
+    """Read the ledger; cells are stripped of blanks around them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``CORRECTIONS`` columns; no row if the file does not exist.
+
+    Raises
+    ------
+    TableError
+        If the file lacks a column or is no CSV.
+    """
+    if not path.exists():
+        return CORRECTIONS.empty()
+    ledger = read_table(path, CORRECTIONS)
+    for column in ("image_id", "action", "value"):
+        ledger[column] = ledger[column].str.strip()
+    return ledger
+
+
+def apply_corrections(
+    images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]
+) -> pd.DataFrame:
+    """Apply the ledger.
+
+    Parameters
+    ----------
+    images
+        Rows with at least ``image_id``, ``split`` and ``label``.
+    ledger
+        ``CORRECTIONS`` rows.
+    classes
+        The labels that there are.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `images` without the deleted rows, with labels and splits corrected; the order is kept.
+
+    Raises
+    ------
+    CorrectionError
+        Once, listing every line that names an unknown image, action, class or split, and every
+        image with contradicting lines.
+    """
+    problems = _problems(images, ledger, classes)
+    if problems:
+        raise CorrectionError(
+            f"data/corrections.csv has {len(problems)} bad line(s):{listed(problems)}"
+        )
+    corrected = images.copy()
+    may_change = corrected["split"].isin(SNAPSHOT_SPLITS)
+    for action, column in (("relabel", "label"), ("move", "split")):
+        lines = ledger[ledger["action"] == action]
+        values = dict(zip(lines["image_id"], lines["value"], strict=True))
+        hit = may_change & corrected["image_id"].isin(list(values))
+        corrected.loc[hit, column] = corrected.loc[hit, "image_id"].map(values)
+    deleted = ledger.loc[ledger["action"] == "delete", "image_id"]
+    return corrected[~(may_change & corrected["image_id"].isin(deleted))].reset_index(drop=True)
+
+
+def _problems(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]) -> list[str]:
+    known = set(images.loc[images["split"].isin(SNAPSHOT_SPLITS), "image_id"])
+    heldout = set(images["image_id"]) - known
+    allowed = {"relabel": classes, "move": list(SNAPSHOT_SPLITS), "delete": [""]}
+    problems = []
+    lines = list(zip(ledger["image_id"], ledger["action"], ledger["value"], strict=True))
+    for number, (image_id, action, value) in enumerate(lines, 2):
+        if image_id in heldout:
+            problems.append(f"line {number}: image {image_id} is held out and never corrected")
+        elif image_id not in known:
+            problems.append(f"line {number}: no image has the id {image_id!r}")
+        if action not in ACTIONS:
+            problems.append(
+                f"line {number}: action is {action!r}; allowed are {', '.join(ACTIONS)}"
+            )
+        elif value not in allowed[action]:
+            choices = ", ".join(allowed[action]) or "nothing"
+            problems.append(f"line {number}: {action} to {value!r}; allowed: {choices}")
+    for image_id, chosen in sorted(ledger.groupby("image_id"), key=lambda pair: str(pair[0])):
+        actions = list(chosen["action"])
+        if len(actions) != len(set(actions)) or ("delete" in actions and len(actions) > 1):
+            numbers = ", ".join(str(row + 2) for row in chosen.index)
+            problems.append(f"lines {numbers}: image {image_id!s} is corrected more than one way")
+    return problems

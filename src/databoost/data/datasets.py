@@ -1,0 +1,204 @@
+"""A dataset: an ImageFolder tree and its manifest; the rules of size, duplicates and splits."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from databoost.data.files import whole_folder
+from databoost.data.tables import CLASSES, DUPLICATES, MANIFEST, read_table
+from databoost.errors import DatasetError
+from databoost.layout import SNAPSHOT_SPLITS, SPLITS
+from databoost.params import SplitParams
+
+
+def read_classes(path: Path) -> list[str]:
+    """Read the classes in their order.
+
+    Raises
+    ------
+    TableError
+        If the table is missing or damaged.
+    """
+    return list(read_table(path, CLASSES)["label"])
+
+
+def padded_size(n_train: int, n_val: int, batch_size: int) -> int:
+    """Size of a dataset as the competition counts it: batches filled up.
+
+    >>> padded_size(9544, 456, 8), padded_size(9545, 456, 8)
+    (10000, 10008)
+    """
+    return (math.ceil(n_train / batch_size) + math.ceil(n_val / batch_size)) * batch_size
+
+
+def room_left(n_train: int, n_val: int, batch_size: int, size_limit: int) -> int | None:
+    """Count the training images that may still be added; None if there is no limit.
+
+    >>> room_left(9543, 456, 8, 10_000), room_left(9600, 456, 8, 10_000)
+    (1, 0)
+    """
+    if size_limit == 0:
+        return None
+    batches = size_limit // batch_size - math.ceil(n_val / batch_size)
+    return max(0, batches * batch_size - n_train)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Images without exact duplicates, and what became of each file of a duplicate group."""
+
+    images: pd.DataFrame
+    duplicates: pd.DataFrame
+
+
+def resolve_duplicates(images: pd.DataFrame) -> Resolved:
+    """Leave one copy of every image in train and val together, and in each held-out split.
+
+    The same file under two labels goes out altogether; a file in both train and val stays in val;
+    within a split the first by path stays. A training or validation file that is also held out
+    stays, and is listed.
+
+    Parameters
+    ----------
+    images
+        Rows with ``image_id``, ``path``, ``split`` and ``label`` of all splits.
+
+    Returns
+    -------
+    Resolved
+        ``duplicates`` has a row for each copy (``DUPLICATES``), its ``outcome`` one of ``kept``,
+        ``dropped``, ``dropped: two labels`` and ``kept: also in <split>``.
+    """
+    is_ours = images["split"].isin(SNAPSHOT_SPLITS)
+    by_preference = images.assign(
+        place=images["split"].where(~is_ours, "snapshot"), is_train=images["split"] == "train"
+    ).sort_values(["place", "image_id", "is_train", "path"])
+    copies = by_preference.groupby(["place", "image_id"])
+    has_two_labels = copies["label"].transform("nunique") > 1
+    is_repeated = copies["path"].transform("size") > 1
+    stays = ~by_preference.duplicated(["place", "image_id"]) & ~has_two_labels
+    outcome = np.where(stays, "kept", np.where(has_two_labels, "dropped: two labels", "dropped"))
+    repeated = by_preference.assign(outcome=outcome)[is_repeated]
+    heldout_split = (
+        images[~is_ours].drop_duplicates("image_id").set_index("image_id")["split"].to_dict()
+    )
+    leaks = images[is_ours & stays.reindex(images.index) & images["image_id"].isin(heldout_split)]
+    leaks = leaks.assign(outcome="kept: also in " + leaks["image_id"].map(heldout_split))
+    table = pd.concat([repeated, leaks]).sort_values(["image_id", "path", "outcome"])
+    return Resolved(
+        images[stays.reindex(images.index)].reset_index(drop=True),
+        DUPLICATES.frame({column: table[column].to_numpy() for column in DUPLICATES.columns}),
+    )
+
+
+def choose_validation(labels: pd.Series, val_fraction: float, seed: int) -> pd.Series:
+    """Draw a stratified validation share.
+
+    Parameters
+    ----------
+    labels
+        Label of each image; the index identifies the images and their order does not matter
+        beyond it.
+    val_fraction
+        Share of each class, 0 to 1; every class of two or more images gets at least one
+        validation and one training image.
+
+    Returns
+    -------
+    pandas.Series
+        bool, True for validation, same index.
+    """
+    generator = np.random.default_rng(seed)
+    chosen = pd.Series(False, index=labels.index)
+    for _, members in sorted(labels.groupby(labels), key=lambda pair: str(pair[0])):
+        n_val = min(max(round(len(members) * val_fraction), 1), len(members) - 1)
+        order = generator.permutation(len(members))
+        chosen.loc[members.index[order[:n_val]]] = True
+    return chosen
+
+
+def apply_split(images: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
+    """Keep the given split, or pool train and val and draw a stratified one (seeded).
+
+    The result depends on ids and labels, not on the order of the rows.
+    """
+    if split.strategy == "given":
+        return images
+    pool = images[images["split"].isin(SNAPSHOT_SPLITS)].sort_values("image_id")
+    is_val = choose_validation(pool["label"], split.val_fraction, split.seed)
+    again = images.copy()
+    again.loc[is_val.index, "split"] = np.where(is_val, "val", "train")
+    return again
+
+
+def check_usable(manifest: pd.DataFrame) -> None:
+    """Refuse a snapshot that cannot be trained on.
+
+    Raises
+    ------
+    DatasetError
+        If train or val has no image, or a validation label has no training image.
+    """
+    counts = manifest["split"].value_counts()
+    for split in SNAPSHOT_SPLITS:
+        if counts.get(split, 0) == 0:
+            raise DatasetError(
+                f"no image is left in {split}; look at data/corrections.csv and the split section"
+            )
+    by_split = manifest.groupby("split")["label"].agg(set)
+    missing = sorted(by_split["val"] - by_split["train"])
+    if missing:
+        raise DatasetError(
+            f"validation has classes that training lacks: {', '.join(missing)}; "
+            "split.strategy: stratified pools and splits again"
+        )
+
+
+def write_dataset(manifest: pd.DataFrame, folder: Path, content: Callable[[str], bytes]) -> None:
+    """Write the image files of a manifest; the folder appears whole or not at all.
+
+    Parameters
+    ----------
+    manifest
+        Rows with ``path`` (below `folder`) and ``image_id``.
+    folder
+        The ImageFolder; replaced if it exists.
+    content
+        Gives the bytes of an image by its id.
+    """
+    with whole_folder(folder) as part:
+        for path, image_id in zip(manifest["path"], manifest["image_id"], strict=True):
+            target = part / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content(image_id))
+
+
+def sort_manifest(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Order a manifest by split (train, val, test, label_book), class folder and file."""
+    order = manifest["split"].map({split: number for number, split in enumerate(SPLITS)})
+    frame = manifest.assign(order=order).sort_values(["order", "path"]).drop(columns="order")
+    return MANIFEST.frame({column: frame[column].to_numpy() for column in MANIFEST.columns})
+
+
+def read_manifest(path: Path, folder: Path) -> pd.DataFrame:
+    """Read a manifest and check that its files are there.
+
+    Raises
+    ------
+    TableError
+        If the table is missing or damaged.
+    DatasetError
+        If files that it names are missing.
+    """
+    manifest = read_table(path, MANIFEST)
+    missing = [name for name in manifest["path"] if not (folder / name).is_file()]
+    if missing:
+        raise DatasetError(
+            f"{folder} lacks {len(missing)} of the {len(manifest)} images of {path.name}, "
+            f"{missing[0]} first; `dvc checkout` restores a snapshot"
+        )
+    return manifest

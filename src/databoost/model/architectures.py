@@ -1,0 +1,191 @@
+"""The models that never change: the competition's fixed model, and torchvision's by name."""
+
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from databoost.errors import ParamsError
+
+FIXED = "fixed"
+#: Means that Keras' ``caffe`` preprocessing takes off blue, green and red.
+_CAFFE_BGR = (103.939, 116.779, 123.68)
+#: Mean and standard deviation of ImageNet's red, green and blue, for values from 0 to 1.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Classifier(nn.Module):
+    """A network in three parts: preprocessing, a body that gives features, a linear head.
+
+    Parameters
+    ----------
+    body
+        Maps (n, 3, size, size) preprocessed images to (n, n_features) features.
+    n_features, n_classes
+        Width of the features and number of classes.
+    mean, std
+        Three values each, by channel in the order that the body reads.
+    reverse_channels
+        Whether the body reads blue, green, red.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        n_features: int,
+        n_classes: int,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        reverse_channels: bool = False,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(n_features, n_classes)
+        self.n_features = n_features
+        self.reverse_channels = reverse_channels
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Describe images.
+
+        Parameters
+        ----------
+        images
+            (n, 3, size, size) float32, RGB, 0 to 255.
+
+        Returns
+        -------
+        torch.Tensor
+            (n, n_features) float32.
+        """
+        if self.reverse_channels:
+            images = images.flip(1)
+        images = (images - self.mean) / self.std
+        features: torch.Tensor = self.body(images.contiguous(memory_format=torch.channels_last))
+        return features
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Classify images: (n, 3, size, size) float32 RGB 0 to 255 -> (n, n_classes) logits."""
+        logits: torch.Tensor = self.head(self.features(images))
+        return logits
+
+
+class Bottleneck(nn.Module):
+    """Keras' ResNet v1 bottleneck: 1x1, 3x3, 1x1 convolutions with biases, then the shortcut.
+
+    Maps (n, n_in, h, w) to (n, 256, h, w); the shortcut is a convolution where n_in is not 256.
+    """
+
+    def __init__(self, n_in: int, width: int = 64, n_out: int = 256) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(n_in, width, 1), _batch_norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.norm2 = _batch_norm(width)
+        self.conv3, self.norm3 = nn.Conv2d(width, n_out, 1), _batch_norm(n_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if n_in != n_out:
+            self.shortcut = nn.Sequential(nn.Conv2d(n_in, n_out, 1), _batch_norm(n_out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, n_in, h, w) -> (n, 256, h, w)."""
+        y = torch.relu(self.norm1(self.conv1(x)))
+        y = torch.relu(self.norm2(self.conv2(y)))
+        return torch.relu(self.norm3(self.conv3(y)) + self.shortcut(x))
+
+
+class CutResNet50(nn.Module):
+    """ResNet-50 v1 up to ``conv2_block3_out``, then the mean over positions.
+
+    (n, 3, 32, 32) -> stem (n, 64, 16, 16) -> pool (n, 64, 8, 8) -> blocks (n, 256, 8, 8)
+    -> (n, 256).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 64, 7, stride=2, padding=3)
+        self.norm = _batch_norm(64)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.blocks = nn.Sequential(Bottleneck(64), Bottleneck(256), Bottleneck(256))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, 3, size, size) -> (n, 256)."""
+        x = self.pool(torch.relu(self.norm(self.stem(x))))
+        features: torch.Tensor = self.blocks(x)
+        return features.mean(dim=(2, 3))
+
+
+def architecture_names() -> list[str]:
+    """List the architectures that :func:`build_model` knows, ``fixed`` first."""
+    return [FIXED, *sorted(torchvision.models.list_models(module=torchvision.models))]
+
+
+def build_model(architecture: str, n_classes: int, seed: int) -> Classifier:
+    """Build an untrained model; the same arguments give the same weights.
+
+    Parameters
+    ----------
+    architecture
+        ``fixed``, or a torchvision classification architecture (``resnet18``, ...).
+    n_classes
+        Number of classes, the width of the logits.
+    seed
+        Of the initial weights: Glorot-uniform for ``fixed``, torchvision's own otherwise.
+
+    Raises
+    ------
+    ParamsError
+        If the architecture is unknown or does not end in a linear layer.
+    """
+    if architecture not in architecture_names():
+        raise ParamsError(
+            f"architecture is {architecture!r}; allowed are {', '.join(architecture_names())}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if architecture == FIXED:
+            model = Classifier(
+                CutResNet50(), 256, n_classes, _CAFFE_BGR, (1.0, 1.0, 1.0), reverse_channels=True
+            )
+            nn.init.xavier_uniform_(model.head.weight)
+            nn.init.zeros_(model.head.bias)
+        else:
+            body, n_features = _torchvision_body(architecture)
+            model = Classifier(
+                body,
+                n_features,
+                n_classes,
+                tuple(255 * value for value in _IMAGENET_MEAN),  # type: ignore[arg-type]
+                tuple(255 * value for value in _IMAGENET_STD),  # type: ignore[arg-type]
+            )
+    return model.to(memory_format=torch.channels_last)
+
+
+def _batch_norm(n_channels: int) -> nn.BatchNorm2d:
+    # As Keras' ResNet-50 sets it; Keras' momentum 0.99 is 0.01 in PyTorch's sense.
+    return nn.BatchNorm2d(n_channels, eps=1.001e-5, momentum=0.01)
+
+
+def _torchvision_body(architecture: str) -> tuple[nn.Module, int]:
+    options: dict[str, Any] = {}
+    if architecture in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True}
+    network = torchvision.models.get_model(architecture, weights=None, **options)
+    name, last = list(network.named_modules())[-1]
+    if not isinstance(last, nn.Linear):
+        raise ParamsError(
+            f"architecture {architecture!r} does not end in a linear layer, so it has no features "
+            "to embed with; choose another, resnet18 say"
+        )
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, nn.Identity())
+    return network, last.in_features

@@ -1,0 +1,147 @@
+"""One row an image: what the model says of it, and how sure it is."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from databoost.data.resizing import TapStore
+from databoost.data.tables import CONFUSION, SHEET
+from databoost.errors import ParamsError
+from databoost.model.architectures import Classifier
+
+Probabilities = npt.NDArray[np.float64]
+_BATCH = 64
+_DECIMALS = 6
+
+
+def pick_device(accelerator: str) -> torch.device:
+    """Choose the one device for work outside the training loop.
+
+    Parameters
+    ----------
+    accelerator
+        Lightning's name: ``auto`` (a GPU where there is one), ``cpu``, ``gpu``, ``cuda``, ``mps``.
+
+    Raises
+    ------
+    ParamsError
+        If there is no such device here.
+    """
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if accelerator in ("auto", "gpu"):
+        found = next((kind for kind in ("cuda", "mps") if available[kind]), "cpu")
+        if accelerator == "auto" or found != "cpu":
+            return torch.device(found)
+    elif available.get(accelerator, False):
+        return torch.device(accelerator)
+    here = ", ".join(["auto", *(kind for kind, is_here in available.items() if is_here)])
+    raise ParamsError(f"train.accelerator is {accelerator!r}; available here are {here}")
+
+
+def predict(model: Classifier, images: TapStore, device: torch.device) -> Probabilities:
+    """Class probabilities.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, n_classes) float64, log-probabilities (natural logarithm, at most 0).
+    """
+    model = model.eval().to(device)
+    images = images.to(device)
+    found = [torch.zeros((0, model.head.out_features), dtype=torch.float64)]
+    with torch.inference_mode():
+        for start in range(0, len(images), _BATCH):
+            logits = model(images.batch(slice(start, start + _BATCH)))
+            found.append(logits.double().log_softmax(dim=1).cpu())
+    return torch.cat(found).numpy()
+
+
+def image_sheet(
+    manifest: pd.DataFrame, log_probabilities: Probabilities, classes: list[str]
+) -> pd.DataFrame:
+    """Build the image sheet.
+
+    Parameters
+    ----------
+    manifest
+        Images (``MANIFEST`` columns), in the order of the predictions.
+    log_probabilities
+        (n, n_classes) float64.
+    classes
+        Labels in the order of the columns of `log_probabilities`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``SHEET``, the highest loss first. ``p_label`` and ``p_predicted`` lie in 0 to 1; ``margin``
+        is ``p_label`` minus the best other class, from -1 to 1, below 0 where misclassified;
+        ``loss`` is -log(p_label), in nats.
+    """
+    position = {label: number for number, label in enumerate(classes)}
+    given = np.array([position[label] for label in manifest["label"]], dtype=np.int64)
+    predicted = log_probabilities.argmax(axis=1)
+    rows = np.arange(len(given))
+    others = log_probabilities.copy()
+    others[rows, given] = -np.inf
+    p_label = np.exp(log_probabilities[rows, given])
+    columns: dict[str, Any] = {
+        name: manifest[name].to_numpy()
+        for name in ("image_id", "path", "split", "label", "origin", "round_added")
+    }
+    columns |= {
+        "predicted_label": [classes[number] for number in predicted],
+        "p_label": p_label.round(_DECIMALS),
+        "p_predicted": np.exp(log_probabilities[rows, predicted]).round(_DECIMALS),
+        "margin": (p_label - np.exp(others.max(axis=1, initial=-np.inf))).round(_DECIMALS),
+        "loss": (-log_probabilities[rows, given]).round(_DECIMALS) + 0.0,
+        "is_misclassified": predicted != given,
+    }
+    sheet = SHEET.frame(columns)
+    return sheet.sort_values(
+        ["loss", "split", "image_id", "path"], ascending=[False, True, True, True]
+    ).reset_index(drop=True)
+
+
+def split_metrics(sheet: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, Any]]:
+    """Count and average the sheet by split.
+
+    Returns
+    -------
+    dict
+        By split: ``accuracy`` (0 to 1), ``loss`` (nats), ``n_images``, ``n_misclassified`` and
+        ``per_class_accuracy`` (by label, classes without images left out).
+    """
+    metrics: dict[str, dict[str, Any]] = {}
+    for split, rows in sheet.groupby("split", sort=True):
+        by_class = 1.0 - rows.groupby("label")["is_misclassified"].mean()
+        n_misclassified = int(rows["is_misclassified"].sum())
+        metrics[str(split)] = {
+            "accuracy": round(1.0 - n_misclassified / len(rows), _DECIMALS),
+            "loss": round(float(rows["loss"].mean()), _DECIMALS),
+            "n_images": len(rows),
+            "n_misclassified": n_misclassified,
+            "per_class_accuracy": {
+                label: round(float(by_class[label]), _DECIMALS)
+                for label in classes
+                if label in by_class.index
+            },
+        }
+    return metrics
+
+
+def confusion_counts(sheet: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Count images by split, given and predicted label (``CONFUSION``), zeros included."""
+    splits = sorted(sheet["split"].unique())
+    every = pd.MultiIndex.from_product(
+        [splits, classes, classes], names=["split", "label", "predicted_label"]
+    )
+    counts = sheet.groupby(["split", "label", "predicted_label"]).size()
+    frame = counts.reindex(every, fill_value=0).rename("n_images").reset_index()
+    return CONFUSION.frame({column: frame[column].to_numpy() for column in CONFUSION.columns})

@@ -1,0 +1,103 @@
+"""Pretrained weights as files: torchvision's ImageNet weights, downloaded once and checked."""
+
+import hashlib
+import re
+import urllib.request
+from pathlib import Path
+
+import torchvision
+from tqdm import tqdm
+
+from databoost.errors import ParamsError, WeightsError
+
+_CHUNK = 1 << 20
+_TIMEOUT_S = 30
+
+
+def download_weights(architecture: str, folder: Path) -> Path:
+    """Download torchvision's first ImageNet weights of an architecture, unless they are there.
+
+    Parameters
+    ----------
+    architecture
+        A torchvision classification architecture, ``resnet50`` say.
+    folder
+        Where the file goes, as ``<architecture>.pth``.
+
+    Raises
+    ------
+    ParamsError
+        If torchvision has no such architecture.
+    WeightsError
+        If the download fails, or the file's SHA-256 is not the one in its name.
+    """
+    try:
+        versions = torchvision.models.get_model_weights(architecture)
+    except ValueError:
+        raise ParamsError(
+            f"torchvision has no weights for {architecture!r}; resnet50 is the usual choice"
+        ) from None
+    url = str(next(iter(versions)).url)
+    return fetch_weights(url, folder / f"{architecture}.pth")
+
+
+def fetch_weights(url: str, path: Path) -> Path:
+    """Download a weights file whose name ends in the start of its SHA-256 (``-0676ba61.pth``).
+
+    Returns
+    -------
+    pathlib.Path
+        `path`; a file that is there already and has the right digest is not downloaded again.
+
+    Raises
+    ------
+    WeightsError
+        If the name holds no digest, the download fails, or the digest does not fit.
+    """
+    found = re.search(r"-([0-9a-f]{8,})\.pth$", url)
+    if not found:
+        raise WeightsError(f"{url} does not end in -<start of SHA-256>.pth, so it can't be checked")
+    wanted = found[1]
+    if path.exists() and _digest(path).startswith(wanted):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        _download(url, part)
+        digest = _digest(part)
+        if not digest.startswith(wanted):
+            raise WeightsError(
+                f"{url} has the SHA-256 {digest}, which does not start with {wanted}: the download "
+                "is damaged or was altered; nothing was kept"
+            )
+        part.replace(path)
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise WeightsError(
+            f"{url} could not be downloaded ({reason}); fetch it another way, and name the file in "
+            "embedding.weights"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _download(url: str, part: Path) -> None:
+    with (
+        urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response,
+        part.open("wb") as stream,
+        tqdm(
+            total=int(response.headers.get("Content-Length") or 0) or None,
+            desc=part.name.removesuffix(".part"),
+            unit="B",
+            unit_scale=True,
+        ) as bar,
+    ):
+        while chunk := response.read(_CHUNK):
+            stream.write(chunk)
+            bar.update(len(chunk))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,304 @@
+"""The fixed loop: Adam, cross-entropy, no augmentation, the first best validation epoch kept.
+
+Everything random is a function of (seed, epoch), so a training that was killed and resumed at an
+epoch's end goes through the same batches and ends with the same bytes.
+"""
+
+import math
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from databoost.data.resizing import TapStore
+from databoost.data.tables import CURVE
+from databoost.errors import ParamsError
+from databoost.model.architectures import build_model
+from databoost.model.checkpoints import Checkpoint
+from databoost.params import ModelParams, TrainParams
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+_MONITORED = "val/accuracy"
+_VALIDATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images in memory and their labels: (n,) int64 positions in the list of classes."""
+
+    images: TapStore
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the best epoch's checkpoint and one row an epoch (``CURVE``)."""
+
+    checkpoint: Checkpoint
+    curve: pd.DataFrame
+
+
+class Batches:
+    """Examples from memory, batch by batch; shuffled anew every epoch where a seed is given."""
+
+    def __init__(
+        self, examples: Examples, batch_size: int, data: "SnapshotData", seed: int | None = None
+    ) -> None:
+        self.examples = examples
+        self.batch_size = batch_size
+        self.data = data
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Count the batches; the last one may be smaller."""
+        return math.ceil(len(self.examples) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield (n, 3, size, size) float32 images and (n,) int64 labels."""
+        device = self.examples.labels.device
+        order = torch.arange(len(self.examples), device=device)
+        if self.seed is not None:
+            order = epoch_order(len(self.examples), self.seed, self.data.epoch).to(device)
+        for which in torch.split(order, self.batch_size):
+            yield self.examples.images.batch(which), self.examples.labels[which]
+
+
+def epoch_order(n_examples: int, seed: int, epoch: int) -> torch.Tensor:
+    """Give the order of the examples in one epoch: (n_examples,) int64, a permutation."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(n_examples, generator=generator)
+
+
+class SnapshotData(pl.LightningDataModule):
+    """A snapshot in memory: decoded once, moved to the device once."""
+
+    def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.train, self.val = train, val
+        self.batch_size, self.seed = batch_size, seed
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the trainer is in, from 0."""
+        return self.trainer.current_epoch if self.trainer else 0
+
+    def setup(self, stage: str) -> None:
+        """Move the examples to the trainer's device."""
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        self.train = Examples(self.train.images.to(device), self.train.labels.to(device))
+        self.val = Examples(self.val.images.to(device), self.val.labels.to(device))
+
+    def train_dataloader(self) -> Batches:
+        """Shuffled batches of the training images."""
+        return Batches(self.train, self.batch_size, self, self.seed)
+
+    def val_dataloader(self) -> Batches:
+        """Give the validation images in their order."""
+        return Batches(self.val, _VALIDATION_BATCH, self)
+
+
+class FixedTraining(pl.LightningModule):
+    """One step, one optimiser, one row of the learning curve an epoch."""
+
+    def __init__(self, model: ModelParams, train: TrainParams, n_classes: int) -> None:
+        super().__init__()
+        self.model = build_model(model.architecture, n_classes, train.seed)
+        self.settings = train
+        self.rows: list[dict[str, float]] = []
+        self._totals: dict[str, list[torch.Tensor]] = {"train": [], "val": []}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam with the settings of ``params.yaml``."""
+        return torch.optim.Adam(
+            self.model.parameters(),
+            lr=self.settings.learning_rate,
+            eps=self.settings.epsilon,
+            weight_decay=self.settings.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout and the like by epoch, so that a resumed training repeats it."""
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Mean cross-entropy of a batch."""
+        images, labels = batch
+        logits = self.model(images)
+        loss = cross_entropy(logits, labels)
+        self._count("train", loss, logits, labels)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count losses and hits."""
+        images, labels = batch
+        logits = self.model(images)
+        self._count("val", cross_entropy(logits, labels), logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Complete the epoch's row; the validation runs inside the training epoch."""
+        row = {"epoch": float(self.current_epoch)} | self._means("train") | self._means("val")
+        self.rows.append(row)
+        self.log(_MONITORED, torch.tensor(row["val_accuracy"], dtype=torch.float64))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the rows of the learning curve with the weights."""
+        checkpoint["curve"] = self.rows
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the rows of the learning curve up again."""
+        self.rows = list(checkpoint["curve"])
+
+    def _count(
+        self, split: str, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
+    ) -> None:
+        hits = (logits.argmax(dim=1) == labels).sum()
+        totals = torch.stack([loss.detach().double() * len(labels), hits.double()])
+        self._totals[split].append(torch.cat([totals, totals.new_tensor([len(labels)])]))
+
+    def _means(self, split: str) -> dict[str, float]:
+        loss, hits, n_images = torch.stack(self._totals[split]).sum(dim=0).tolist()
+        self._totals[split] = []
+        return {f"{split}_loss": loss / n_images, f"{split}_accuracy": hits / n_images}
+
+
+class EpochBar(pl.Callback):
+    """A progress bar over epochs; batches of eight are too quick to be worth one."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bar: Any = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar at the epoch where the training starts or resumes."""
+        self.bar = tqdm(
+            total=trainer.max_epochs,
+            initial=trainer.current_epoch,
+            desc=self.title,
+            unit="epoch",
+            mininterval=1.0,
+            file=sys.stderr,
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the epoch's validation accuracy."""
+        self.bar.set_postfix(val_accuracy=f"{float(trainer.callback_metrics[_MONITORED]):.3f}")
+        self.bar.update()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+def train_model(
+    train: Examples,
+    val: Examples,
+    classes: list[str],
+    model: ModelParams,
+    settings: TrainParams,
+    state: Path,
+    title: str = "train",
+) -> Trained:
+    """Train the fixed model on a snapshot; resume what `state` holds of the same training.
+
+    Parameters
+    ----------
+    train, val
+        Examples at ``model.image_size``.
+    classes
+        Labels in the order of the logits.
+    state
+        Folder of this training alone, for checkpoints of unfinished work. It is removed by
+        :func:`forget_training` once the result is safe.
+    title
+        Name on the progress bar.
+
+    Raises
+    ------
+    ParamsError
+        If the architecture is unknown, Lightning refuses accelerator, devices or precision, or
+        more than one device is asked for.
+    """
+    module = FixedTraining(model, settings, len(classes))
+    best = ModelCheckpoint(
+        state, "best", monitor=_MONITORED, mode="max", enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )  # fmt: skip
+    last = ModelCheckpoint(
+        state, "last", enable_version_counter=False, save_on_train_epoch_end=True
+    )
+    trainer = _trainer(settings, [EpochBar(title), best, last], state)
+    data = SnapshotData(train, val, settings.batch_size, settings.seed)
+    unfinished = state / "last.ckpt"
+    with _quiet():
+        trainer.fit(
+            module,
+            datamodule=data,
+            ckpt_path=str(unfinished) if unfinished.exists() else None,
+            weights_only=True,
+        )
+    content = torch.load(state / "best.ckpt", map_location="cpu", weights_only=True)
+    weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
+    checkpoint = Checkpoint(
+        model.architecture, model.image_size, list(classes), int(content["epoch"]), weights
+    )
+    columns = {name: [row[name] for row in module.rows] for name in CURVE.columns}
+    return Trained(checkpoint, CURVE.frame(columns))
+
+
+def forget_training(state: Path) -> None:
+    """Remove the state of a training whose result is written."""
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Path) -> pl.Trainer:
+    devices = list(settings.devices) if isinstance(settings.devices, tuple) else settings.devices
+    try:
+        trainer = pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=1 if devices == "auto" else devices,
+            precision=settings.precision,  # type: ignore[arg-type]
+            max_epochs=settings.epochs,
+            callbacks=callbacks,
+            default_root_dir=state,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            deterministic="warn",
+        )
+    except Exception as error:  # Lightning raises its own, ValueError and RuntimeError alike
+        raise ParamsError(
+            f"Lightning refuses train.accelerator {settings.accelerator!r}, train.devices "
+            f"{settings.devices!r}, train.precision {settings.precision!r}: {error}"
+        ) from error
+    if trainer.world_size > 1:
+        raise ParamsError(
+            f"train.devices is {settings.devices!r}; the fixed training (batches of "
+            f"{settings.batch_size}) runs on one device: auto, 1, or a list of one"
+        )
+    return trainer
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801  (used as a statement)
+    """Hide Lightning's advice on what is meant here: no logger, no workers, no loader."""
+
+    def __enter__(self) -> None:  # type: ignore[override]
+        super().__enter__()
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
+        warnings.filterwarnings("ignore", message=r".*LeafSpec.*")

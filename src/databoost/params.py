@@ -1,0 +1,321 @@
+"""``params.yaml`` as frozen, validated sections.
+
+A stage reads the file once with :func:`read_params` and hands each function its own section.
+All bad keys of a file are reported in one :class:`~databoost.errors.ParamsError`.
+"""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from databoost.errors import ParamsError, listed
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+RoundName = Annotated[str, Field(pattern=r"^r[0-9]{2,}$")]
+
+
+class Section(BaseModel):
+    """A section of ``params.yaml``: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataParams(Section):
+    """``data``: where the images come from, and the order of their classes."""
+
+    source: str = Field(min_length=1)
+    sha256: Sha256
+    classes: tuple[str, ...]
+    val_fraction: OpenFraction
+    seed: Seed
+
+
+class SyntheticParams(Section):
+    """``synthetic``: the built-in dataset; shares are of the split they name."""
+
+    n_train: Positive
+    n_val: Positive
+    n_test: Count
+    image_size: Annotated[int, Field(ge=64, le=1024)]
+    wrong_labels: Annotated[float, Field(ge=0.0, le=0.5)]
+    not_numerals: Annotated[float, Field(ge=0.0, le=0.5)]
+    leaks: Annotated[float, Field(ge=0.0, le=0.5)]
+    unseen_styles: Fraction
+    seed: Seed
+
+
+class SplitParams(Section):
+    """``split``: whether ``prepare`` keeps the given train and val or splits them again."""
+
+    strategy: Literal["given", "stratified"]
+    val_fraction: OpenFraction
+    seed: Seed
+
+
+class ModelParams(Section):
+    """``model``: the architecture by name and the side of its square input in pixels."""
+
+    architecture: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    image_size: Annotated[int, Field(ge=8, le=1024)]
+
+
+class TrainParams(Section):
+    """``train``: the fixed loop (Adam, cross-entropy) and Lightning's device settings."""
+
+    epochs: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0.0)]
+    epsilon: Annotated[float, Field(gt=0.0)]
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    seed: Seed
+    accelerator: str
+    devices: int | str | tuple[int, ...]
+    precision: str | int
+
+
+class EvaluateParams(Section):
+    """``evaluate``: the picture grid of the worst misclassified images."""
+
+    grid_images: Positive
+
+
+Range = tuple[float, float]
+
+
+class CandidatesParams(Section):
+    """``candidates``: how many augmentations, and the range that each parameter is drawn from."""
+
+    count: Positive
+    seed: Seed
+    rotation: Range
+    translation: Range
+    scale: Range
+    shear: Range
+    perspective: Range
+    thickness: Range
+    noise: Range
+    erasing: Range
+    erasing_probability: Fraction
+    mirror: dict[str, str]
+    mirror_probability: Fraction
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered_and_bounded(self) -> Self:
+        bounds = {
+            "rotation": (-180.0, 180.0),
+            "translation": (-1.0, 1.0),
+            "scale": (0.1, 10.0),
+            "shear": (-60.0, 60.0),
+            "perspective": (-0.8, 0.8),
+            "thickness": (-8.0, 8.0),
+            "noise": (0.0, 128.0),
+            "erasing": (0.0, 1.0),
+        }
+        problems = []
+        for name, (lowest, highest) in bounds.items():
+            low, high = getattr(self, name)
+            if not lowest <= low <= high <= highest:
+                problems.append(
+                    f"{name} is [{low:g}, {high:g}]; allowed is [low, high] with "
+                    f"{lowest:g} <= low <= high <= {highest:g}"
+                )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class EmbeddingParams(Section):
+    """``embedding``: the embedder, which is an architecture, a weights file and an input size."""
+
+    architecture: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    weights: str = Field(min_length=1)
+    image_size: Annotated[int, Field(ge=0, le=1024)]
+    pixels: Literal["bytes", "unit", "imagenet"]
+    batch_size: Positive
+
+
+class SearchParams(Section):
+    """``search``: nearest neighbours by cosine, approximate (Annoy) or exact."""
+
+    method: Literal["annoy", "exact"]
+    trees: Positive
+    search_k: Positive
+    seed: Seed
+
+
+class BoostParams(Section):
+    """``boost``: how a round chooses its additions. Zero stands for "no cap"."""
+
+    strategy: Literal["nearest", "random"]
+    neighbors: Positive
+    labels: Literal["any", "same"]
+    max_per_parent: Count
+    max_additions: Count
+    size_limit: Count
+    seed: Seed
+
+
+class TrackingParams(Section):
+    """``tracking``: names in MLflow."""
+
+    experiment: str = Field(min_length=1)
+    boost: str = Field(min_length=1)
+
+
+class Boost(Section):
+    """One entry of ``boosts``: the round that a round is made from."""
+
+    previous: RoundName
+
+
+class Params(Section):
+    """The whole of ``params.yaml``."""
+
+    data: DataParams
+    synthetic: SyntheticParams
+    split: SplitParams
+    model: ModelParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    candidates: CandidatesParams
+    embedding: EmbeddingParams
+    search: SearchParams
+    boost: BoostParams
+    tracking: TrackingParams
+    rounds: Annotated[tuple[RoundName, ...], Field(min_length=1)]
+    boosts: dict[RoundName, Boost]
+
+    @model_validator(mode="after")
+    def _rounds_form_one_chain(self) -> Self:
+        expected = tuple(round_name(number) for number in range(len(self.rounds)))
+        if self.rounds != expected:
+            raise ValueError(
+                f"rounds is {list(self.rounds)}; allowed is {list(expected)}: r00 and on, no gap"
+            )
+        chain = {name: previous for previous, name in itertools.pairwise(expected)}
+        declared = {name: boost.previous for name, boost in self.boosts.items()}
+        if declared != chain:
+            raise ValueError(
+                f"boosts makes {declared}; rounds needs {chain} (each round from the one before); "
+                "`databoost declare rNN` writes both"
+            )
+        return self
+
+
+def round_name(number: int) -> str:
+    """Write the name of a round: ``round_name(3) == "r03"``."""
+    return f"r{number:02d}"
+
+
+def round_number(name: str) -> int:
+    """Read the number of a round: ``round_number("r03") == 3``.
+
+    Raises
+    ------
+    ParamsError
+        If `name` is not ``r`` and at least two digits.
+    """
+    if not re.fullmatch(r"r[0-9]{2,}", name):
+        raise ParamsError(f"{name!r} is no round; rounds are called r00, r01, r02, ...")
+    return int(name[1:])
+
+
+def parse_params(values: Any, where: str = "params.yaml") -> Params:
+    """Validate the content of ``params.yaml``.
+
+    Raises
+    ------
+    ParamsError
+        Once, naming every bad key with the value received and what is allowed.
+    """
+    if not isinstance(values, dict):
+        raise ParamsError(f"{where} must hold sections (data, train, ...), not {values!r}")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"]) or "the file as a whole"
+            message = fault["msg"].removeprefix("Value error, ")
+            got = "" if fault["type"] in ("missing", "value_error") else f", got {fault['input']!r}"
+            problems.append(f"{key}: {message}{got}")
+        raise ParamsError(f"{where} has {len(problems)} bad value(s):{listed(problems)}") from error
+
+
+def read_params(path: Path) -> Params:
+    """Read and validate ``params.yaml``.
+
+    Raises
+    ------
+    ParamsError
+        If the file is missing, is not YAML, or holds bad values (all are listed).
+    """
+    return parse_params(_load(path), str(path))
+
+
+def edit_params(path: Path, changes: dict[str, Any]) -> Params:
+    """Set dotted keys in ``params.yaml``, keeping comments and order; all or nothing.
+
+    >>> edit_params(Path("params.yaml"), {"boost.neighbors": 5})  # doctest: +SKIP
+
+    Returns
+    -------
+    Params
+        The validated result, which is then also what the file holds.
+
+    Raises
+    ------
+    ParamsError
+        If a key does not exist or the result would be invalid; the file is then unchanged.
+    """
+    document = _load(path)
+    unknown = [key for key in changes if not _assign(document, key.split("."), changes[key])]
+    if unknown:
+        raise ParamsError(f"{path} has no key {', '.join(unknown)}; see `databoost params`")
+    params = parse_params(document, f"{path} (after the change)")
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="\n") as stream:
+        _yaml().dump(document, stream)
+    part.replace(path)
+    return params
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    return yaml
+
+
+def _load(path: Path) -> Any:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return _yaml().load(stream)
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path} does not exist; run databoost in a project folder, the one with params.yaml"
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not readable YAML: {error}") from error
+
+
+def _assign(document: Any, keys: list[str], value: Any) -> bool:
+    *parents, last = keys
+    for key in parents:
+        if not isinstance(document, dict) or key not in document:
+            return False
+        document = document[key]
+    if not isinstance(document, dict) or last not in document:
+        return False
+    document[last] = value
+    return True

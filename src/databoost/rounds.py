@@ -1,0 +1,96 @@
+"""The loop over rounds: declare the next one, have DVC reproduce it, see whether to stop."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+from databoost.data.datasets import room_left
+from databoost.data.files import read_json
+from databoost.errors import DataboostError, DatasetError
+from databoost.layout import Layout
+from databoost.params import Params, edit_params, read_params, round_name, round_number
+
+_REASONS = {
+    "limit": "the size limit is reached",
+    "nothing_misclassified": "no validation image is misclassified",
+    "nothing_new": "no candidate is left that would be new",
+}
+
+
+def declare_rounds(layout: Layout, last: str) -> Params:
+    """Declare the rounds r00 to `last` in ``params.yaml``.
+
+    Raises
+    ------
+    ParamsError
+        If `last` is no name of a round.
+    """
+    names = [round_name(number) for number in range(round_number(last) + 1)]
+    boosts = {name: {"previous": previous} for previous, name in itertools.pairwise(names)}
+    return edit_params(layout.params, {"rounds": names, "boosts": boosts})
+
+
+def run_rounds(layout: Layout, max_rounds: int | None) -> str:
+    """Reproduce the declared rounds, then declare and reproduce one more after another.
+
+    Parameters
+    ----------
+    max_rounds
+        New rounds at most; None for no cap.
+
+    Returns
+    -------
+    str
+        Why it stopped, for a person.
+
+    Raises
+    ------
+    DataboostError
+        If ``dvc repro`` fails; the rounds that it completed are kept.
+    """
+    _reproduce(layout)
+    n_new = 0
+    while True:
+        params = read_params(layout.params)
+        reason = stop_after(layout, params)
+        if reason:
+            return f"{reason} ({params.rounds[-1]})"
+        if max_rounds is not None and n_new >= max_rounds:
+            return f"{n_new} new round(s), as asked ({params.rounds[-1]})"
+        declare_rounds(layout, round_name(len(params.rounds)))
+        _reproduce(layout)
+        n_new += 1
+
+
+def stop_after(layout: Layout, params: Params) -> str | None:
+    """Say why no round can follow the last declared one, or None if one can.
+
+    Raises
+    ------
+    DatasetError
+        If the last declared round is not complete.
+    """
+    here = layout.round(params.rounds[-1])
+    if not here.metrics.exists():
+        raise DatasetError(f"{here.name} is not complete: {here.metrics} is missing; run dvc repro")
+    if here.boost.exists() and (stop := read_json(here.boost)["stop"]):
+        return _REASONS[stop]
+    metrics = read_json(here.metrics)
+    if metrics["val"]["n_misclassified"] == 0:
+        return _REASONS["nothing_misclassified"]
+    size = metrics["size"]
+    room = room_left(
+        size["n_train"], size["n_val"], params.train.batch_size, params.boost.size_limit
+    )
+    return _REASONS["limit"] if room == 0 else None
+
+
+def _reproduce(layout: Layout) -> None:
+    dvc = Path(sys.executable).with_name("dvc")
+    command = [str(dvc) if dvc.exists() else "dvc", "repro"]
+    if subprocess.run(command, cwd=layout.root, check=False).returncode:
+        raise DataboostError(
+            "dvc repro failed, see above; what it completed is kept, and `databoost run` goes on "
+            "from there"
+        )

@@ -1,0 +1,86 @@
+"""``evaluate``: a round's model and images -> image sheet, metrics and pictures."""
+
+from typing import Any
+
+import pandas as pd
+
+from databoost.data.datasets import padded_size, read_manifest
+from databoost.data.files import whole_folder, write_bytes, write_json
+from databoost.data.images import Pixels, read_image
+from databoost.data.resizing import TapStore
+from databoost.data.tables import CONFUSION, SHEET, write_table
+from databoost.layout import Layout, RoundLayout
+from databoost.model.checkpoints import load_checkpoint
+from databoost.model.evaluation import (
+    confusion_counts,
+    image_sheet,
+    pick_device,
+    predict,
+    split_metrics,
+)
+from databoost.params import Params
+from databoost.views.plots import confusion_picture, misclassified_grid
+
+
+def evaluate(layout: Layout, params: Params, name: str) -> None:
+    """Run the stage for the round `name`."""
+    here = layout.round(name)
+    checkpoint = load_checkpoint(here.checkpoint)
+    classes = checkpoint.classes
+    snapshot = read_manifest(here.manifest, here.dataset)
+    heldout = read_manifest(layout.heldout_manifest, layout.heldout)
+    images = [read_image(here.dataset / path) for path in snapshot["path"]]
+    images += [read_image(layout.heldout / path) for path in heldout["path"]]
+    predictions = predict(
+        checkpoint.model(),
+        TapStore(images, checkpoint.image_size),
+        pick_device(params.train.accelerator),
+    )
+    every = pd.concat([snapshot, heldout], ignore_index=True)
+    sheet = image_sheet(every, predictions, classes)
+    by_id = dict(zip(every["split"] + every["image_id"], images, strict=True))
+    metrics = split_metrics(sheet, classes) | {"size": _size(snapshot, params)}
+    with whole_folder(here.evaluation) as part:
+        write_table(part / here.sheet.name, sheet, SHEET)
+        write_table(part / here.confusion.name, confusion_counts(sheet, classes), CONFUSION)
+        write_bytes(part / here.confusion_picture.name, _confusion_of_val(sheet, classes, here))
+        write_bytes(
+            part / here.misclassified.name,
+            _worst(sheet, by_id, params.evaluate.grid_images, here),
+        )
+        write_json(part / here.metrics.name, metrics)
+    accuracies = ", ".join(
+        f"{split} {values['accuracy']:.3f}" for split, values in metrics.items() if split != "size"
+    )
+    print(
+        f"{name}: accuracy {accuracies}; {metrics['val']['n_misclassified']} misclassified in val"
+    )
+
+
+def _size(snapshot: pd.DataFrame, params: Params) -> dict[str, int]:
+    n_train = int((snapshot["split"] == "train").sum())
+    n_val = len(snapshot) - n_train
+    return {
+        "n_train": n_train,
+        "n_val": n_val,
+        "padded": padded_size(n_train, n_val, params.train.batch_size),
+        "limit": params.boost.size_limit,
+    }
+
+
+def _confusion_of_val(sheet: pd.DataFrame, classes: list[str], here: RoundLayout) -> bytes:
+    counts = confusion_counts(sheet[sheet["split"] == "val"], classes)
+    matrix = counts["n_images"].to_numpy().reshape(len(classes), len(classes))
+    return confusion_picture(matrix, classes, f"{here.name}, validation: {matrix.sum()} images")
+
+
+def _worst(
+    sheet: pd.DataFrame, images: dict[Any, Pixels], n_shown: int, here: RoundLayout
+) -> bytes:
+    wrong = sheet[(sheet["split"] == "val") & sheet["is_misclassified"]]
+    shown = wrong.head(n_shown)
+    return misclassified_grid(
+        shown,
+        [images[key] for key in shown["split"] + shown["image_id"]],
+        f"{here.name}, validation: {len(wrong)} misclassified, highest loss first",
+    )

@@ -1,0 +1,101 @@
+"""``train``: a snapshot -> the fixed model trained on it."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from databoost.data.datasets import read_classes, read_manifest
+from databoost.data.files import read_json, whole_folder, write_json
+from databoost.data.images import read_image
+from databoost.data.resizing import TapStore
+from databoost.data.tables import CURVE, write_table
+from databoost.layout import Layout, RoundLayout
+from databoost.model.checkpoints import save_checkpoint
+from databoost.model.training import Examples, Trained, forget_training, train_model
+from databoost.params import Params, round_name, round_number
+
+
+def train(layout: Layout, params: Params, name: str) -> None:
+    """Run the stage for the round `name`.
+
+    A snapshot that an earlier round was trained on already (nothing was added) is not trained on
+    again: that round's model is taken over.
+    """
+    here = layout.round(name)
+    manifest = read_manifest(here.manifest, here.dataset)
+    key = training_key(here.manifest, params)
+    twin = _trained_alike(layout, name, key)
+    if twin:
+        with whole_folder(here.model) as part:
+            shutil.copytree(twin.model, part, dirs_exist_ok=True)
+        print(f"{name}: nothing was added since {twin.name}; its model is taken over")
+        return
+    classes = read_classes(layout.classes)
+    state = _state_folder(layout, key)
+    trained = train_model(
+        _examples(manifest, "train", here, params, classes),
+        _examples(manifest, "val", here, params, classes),
+        classes,
+        params.model,
+        params.train,
+        state,
+        title=f"train {name}",
+    )
+    _write(here, trained, key)
+    forget_training(state)
+
+
+def training_key(manifest: Path, params: Params) -> str:
+    """Name a training by its input: 16 hex digits of snapshot and parameters."""
+    settings = params.train.model_dump(mode="json") | {"model": params.model.model_dump()}
+    content = hashlib.sha256(manifest.read_bytes()).hexdigest() + json.dumps(
+        settings, sort_keys=True
+    )
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _state_folder(layout: Layout, key: str) -> Path:
+    # Lightning's checkpoints name folders and hold optimiser states of one PyTorch version, so
+    # neither a moved project nor an upgrade resumes them.
+    place = f"{key} {layout.root.resolve()} {torch.__version__}"
+    return layout.state / "training" / hashlib.sha256(place.encode()).hexdigest()[:16]
+
+
+def _trained_alike(layout: Layout, name: str, key: str) -> RoundLayout | None:
+    for number in range(round_number(name)):
+        earlier = layout.round(round_name(number))
+        if earlier.model_metrics.exists() and read_json(earlier.model_metrics)["key"] == key:
+            return earlier
+    return None
+
+
+def _examples(
+    manifest: pd.DataFrame, split: str, here: RoundLayout, params: Params, classes: list[str]
+) -> Examples:
+    rows = manifest[manifest["split"] == split]
+    images = [read_image(here.dataset / path) for path in rows["path"]]
+    labels = torch.tensor([classes.index(label) for label in rows["label"]], dtype=torch.int64)
+    return Examples(TapStore(images, params.model.image_size), labels)
+
+
+def _write(here: RoundLayout, trained: Trained, key: str) -> None:
+    best = trained.curve.iloc[trained.checkpoint.epoch]
+    metrics: dict[str, Any] = {
+        "best_epoch": trained.checkpoint.epoch,
+        "n_epochs": len(trained.curve),
+        **{column: round(float(best[column]), 6) for column in CURVE.columns if column != "epoch"},
+        "key": key,
+    }
+    with whole_folder(here.model) as part:
+        save_checkpoint(part / here.checkpoint.name, trained.checkpoint)
+        write_table(part / here.curve.name, trained.curve, CURVE)
+        write_json(part / here.model_metrics.name, metrics)
+    print(
+        f"{here.name}: epoch {metrics['best_epoch']} of {metrics['n_epochs']} is the first best, "
+        f"validation accuracy {metrics['val_accuracy']:.3f}"
+    )

@@ -1,0 +1,99 @@
+"""Pictures as PNG bytes: the confusion matrix and the grid of the worst misclassified images."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from databoost.data.images import Pixels
+
+_COLUMNS = 8
+_DPI = 100
+
+
+def confusion_picture(counts: npt.NDArray[np.int64], classes: list[str], title: str) -> bytes:
+    """Draw a confusion matrix.
+
+    Parameters
+    ----------
+    counts
+        (n_classes, n_classes): rows are given labels, columns predicted ones.
+    classes
+        Labels in order.
+    title
+        Line above the matrix.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    n = len(classes)
+    side = min(3.0 + 0.45 * n, 14.0)
+    figure = Figure(figsize=(side, side), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    axes.set_xticks(range(n), classes, rotation=90 if n > 12 else 0)
+    axes.set_yticks(range(n), classes)
+    axes.set_xlabel("predicted label")
+    axes.set_ylabel("given label")
+    axes.set_title(title)
+    if n <= 30:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            axes.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
+    return _png(figure)
+
+
+def misclassified_grid(rows: pd.DataFrame, images: list[Pixels], title: str) -> bytes:
+    """Draw images with given and predicted label, worst first.
+
+    Parameters
+    ----------
+    rows
+        ``label``, ``predicted_label``, ``p_predicted``, ``image_id`` of each image.
+    images
+        uint8 pixels (height, width, 1 or 3) in the order of `rows`; may be empty.
+    title
+        Line above the grid.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    n_rows = max(1, -(-len(images) // _COLUMNS))
+    figure = Figure(figsize=(_COLUMNS * 1.5, n_rows * 1.95 + 0.5), dpi=_DPI, layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(n_rows, _COLUMNS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    told = zip(grid.flat, images, rows.itertuples(), strict=False)
+    for axes, image, row in told:
+        grey = image.shape[2] == 1
+        axes.imshow(image[:, :, 0] if grey else image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(
+            f"{row.label} \N{RIGHTWARDS ARROW} {row.predicted_label}  {row.p_predicted:.0%}",
+            fontsize=10,
+        )
+        axes.text(
+            0.5, -0.03, row.image_id, transform=axes.transAxes, ha="center", va="top",
+            fontsize=6, family="monospace", color="#555555",
+        )  # fmt: skip
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
