@@ -7,9 +7,17 @@ All bad keys of a file are reported in one :class:`~databoost.errors.ParamsError
 import itertools
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -92,46 +100,35 @@ class EvaluateParams(Section):
 Range = tuple[float, float]
 
 
+def _within(lowest: float, highest: float) -> AfterValidator:
+    def check(given: Range) -> Range:
+        low, high = given
+        if not lowest <= low <= high <= highest:
+            raise ValueError(
+                f"[{low:g}, {high:g}] is no range; allowed is [low, high] with "
+                f"{lowest:g} <= low <= high <= {highest:g}"
+            )
+        return given
+
+    return AfterValidator(check)
+
+
 class CandidatesParams(Section):
     """``candidates``: how many augmentations, and the range that each parameter is drawn from."""
 
     count: Positive
     seed: Seed
-    rotation: Range
-    translation: Range
-    scale: Range
-    shear: Range
-    perspective: Range
-    thickness: Range
-    noise: Range
-    erasing: Range
+    rotation: Annotated[Range, _within(-180.0, 180.0)]
+    translation: Annotated[Range, _within(-1.0, 1.0)]
+    scale: Annotated[Range, _within(0.1, 10.0)]
+    shear: Annotated[Range, _within(-60.0, 60.0)]
+    perspective: Annotated[Range, _within(-0.8, 0.8)]
+    thickness: Annotated[Range, _within(-8.0, 8.0)]
+    noise: Annotated[Range, _within(0.0, 128.0)]
+    erasing: Annotated[Range, _within(0.0, 1.0)]
     erasing_probability: Fraction
     mirror: dict[str, str]
     mirror_probability: Fraction
-
-    @model_validator(mode="after")
-    def _ranges_are_ordered_and_bounded(self) -> Self:
-        bounds = {
-            "rotation": (-180.0, 180.0),
-            "translation": (-1.0, 1.0),
-            "scale": (0.1, 10.0),
-            "shear": (-60.0, 60.0),
-            "perspective": (-0.8, 0.8),
-            "thickness": (-8.0, 8.0),
-            "noise": (0.0, 128.0),
-            "erasing": (0.0, 1.0),
-        }
-        problems = []
-        for name, (lowest, highest) in bounds.items():
-            low, high = getattr(self, name)
-            if not lowest <= low <= high <= highest:
-                problems.append(
-                    f"{name} is [{low:g}, {high:g}]; allowed is [low, high] with "
-                    f"{lowest:g} <= low <= high <= {highest:g}"
-                )
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
 
 
 class EmbeddingParams(Section):
@@ -195,21 +192,29 @@ class Params(Section):
     rounds: Annotated[tuple[RoundName, ...], Field(min_length=1)]
     boosts: dict[RoundName, Boost]
 
-    @model_validator(mode="after")
-    def _rounds_form_one_chain(self) -> Self:
-        expected = tuple(round_name(number) for number in range(len(self.rounds)))
-        if self.rounds != expected:
-            raise ValueError(
-                f"rounds is {list(self.rounds)}; allowed is {list(expected)}: r00 and on, no gap"
-            )
-        chain = {name: previous for previous, name in itertools.pairwise(expected)}
-        declared = {name: boost.previous for name, boost in self.boosts.items()}
+    @field_validator("rounds")
+    @classmethod
+    def _rounds_have_no_gap(cls, rounds: tuple[str, ...]) -> tuple[str, ...]:
+        expected = [round_name(number) for number in range(len(rounds))]
+        if list(rounds) != expected:
+            raise ValueError(f"{list(rounds)} has a gap; allowed is {expected}: r00 and on")
+        return rounds
+
+    @field_validator("boosts")
+    @classmethod
+    def _boosts_chain_the_rounds(
+        cls, boosts: dict[str, Boost], info: ValidationInfo
+    ) -> dict[str, Boost]:
+        if "rounds" not in info.data:  # they have a fault of their own
+            return boosts
+        chain = {name: previous for previous, name in itertools.pairwise(info.data["rounds"])}
+        declared = {name: boost.previous for name, boost in boosts.items()}
         if declared != chain:
             raise ValueError(
-                f"boosts makes {declared}; rounds needs {chain} (each round from the one before); "
+                f"makes {declared}; rounds needs {chain} (each round from the one before); "
                 "`databoost declare rNN` writes both"
             )
-        return self
+        return boosts
 
 
 def round_name(number: int) -> str:
@@ -281,7 +286,8 @@ def edit_params(path: Path, changes: dict[str, Any]) -> Params:
     document = _load(path)
     unknown = [key for key in changes if not _assign(document, key.split("."), changes[key])]
     if unknown:
-        raise ParamsError(f"{path} has no key {', '.join(unknown)}; see `databoost params`")
+        names = ", ".join(map(repr, unknown))
+        raise ParamsError(f"{path} has no key {names}; `databoost params` lists all")
     params = parse_params(document, f"{path} (after the change)")
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8", newline="\n") as stream:
@@ -305,7 +311,9 @@ def _load(path: Path) -> Any:
         raise ParamsError(
             f"{path} does not exist; run databoost in a project folder, the one with params.yaml"
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}") from error
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date like 2024-13-45
         raise ParamsError(f"{path} is not readable YAML: {error}") from error
 
 

@@ -10,12 +10,17 @@ import torch
 from torch import nn
 
 from databoost.errors import ParamsError, WeightsError
-from databoost.model.architectures import FIXED, architecture_names, build_model
+from databoost.model.architectures import FIXED, architecture_names, build_model, refusal
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, load_tensors
 from databoost.params import EmbeddingParams
 
 Vectors = npt.NDArray[np.float32]
 _USUAL_SIZE = 224
+_ONNX_TYPES: dict[str, npt.DTypeLike] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
 
 
 class Embedder(ABC):
@@ -89,22 +94,50 @@ class OnnxEmbedder(Embedder):
         self.pixels = pixels
         first = self.session.get_inputs()[0]
         self.input_name = first.name
-        shape = list(first.shape)
+        self._read_type(path, first.type)
+        self._read_shape(path, list(first.shape), image_size)
+        try:
+            blank = torch.zeros((1, 3, self.image_size, self.image_size))
+            self.dimension = self.features(blank).shape[1]
+        except Exception as error:  # as above
+            raise WeightsError(
+                f"{path} does not turn {self.image_size} x {self.image_size} pixels into a vector; "
+                f"embedding.image_size sets the size: {error}"
+            ) from error
+
+    def _read_type(self, path: Path, kind: str) -> None:
+        if kind not in _ONNX_TYPES:
+            raise WeightsError(
+                f"{path} takes {self.input_name} of type {kind}; allowed are "
+                f"{', '.join(_ONNX_TYPES)}"
+            )
+        self.dtype = np.dtype(_ONNX_TYPES[kind])
+        if self.dtype == np.uint8 and self.pixels != "bytes":
+            raise ParamsError(
+                f"embedding.pixels is {self.pixels!r}, but {path} takes {kind}; set it to 'bytes'"
+            )
+
+    def _read_shape(self, path: Path, shape: list[Any], image_size: int) -> None:
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
             raise WeightsError(
-                f"{path} takes {first.name} of shape {shape}; an encoder of images takes "
+                f"{path} takes {self.input_name} of shape {shape}; an encoder of images takes "
                 "(n, 3, size, size) or (n, size, size, 3)"
             )
         self.channels_last = shape[1] != 3
-        side = shape[2]
-        self.image_size = image_size or (side if isinstance(side, int) else _USUAL_SIZE)
-        if isinstance(side, int) and side != self.image_size:
+        #: Images that the file takes at once; 0: any number.
+        self.n_at_once = shape[0] if isinstance(shape[0], int) else 0
+        sides = shape[1:3] if self.channels_last else shape[2:4]
+        fixed = [side for side in sides if isinstance(side, int)]
+        self.image_size = image_size or (fixed[0] if fixed else _USUAL_SIZE)
+        if len(set(fixed)) > 1:
             raise WeightsError(
-                f"embedding.image_size is {image_size}, but {path} takes {side} x {side} pixels; "
-                "0 takes the size from the file"
+                f"{path} takes images of {fixed[0]} x {fixed[1]} pixels; allowed are squares"
             )
-        blank = torch.zeros((1, 3, self.image_size, self.image_size))
-        self.dimension = self.features(blank).shape[1]
+        if fixed and fixed[0] != self.image_size:
+            raise WeightsError(
+                f"embedding.image_size is {image_size}, but {path} takes {fixed[0]} x {fixed[0]} "
+                "pixels; 0 takes the size from the file"
+            )
 
     def features(self, images: torch.Tensor) -> Vectors:
         """(n, 3, size, size) float32 RGB 0 to 255 -> (n, dimension) float32."""
@@ -117,9 +150,21 @@ class OnnxEmbedder(Embedder):
             values = (values - mean) / std
         if self.channels_last:
             values = values.permute(0, 2, 3, 1)
-        feed = {self.input_name: np.ascontiguousarray(values.numpy(), dtype=np.float32)}
-        output: Any = self.session.run(None, feed)[0]
-        return np.asarray(output, dtype=np.float32).reshape(len(images), -1)
+        if self.dtype == np.uint8:
+            values = values.round()
+        prepared = np.ascontiguousarray(values.numpy(), dtype=self.dtype)
+        size = self.n_at_once or max(len(prepared), 1)
+        starts = range(0, len(prepared), size)
+        return np.concatenate([self._run(prepared[start : start + size]) for start in starts])
+
+    def _run(self, values: npt.NDArray[Any]) -> Vectors:
+        n_images = len(values)
+        if n_images < self.n_at_once:
+            blank = np.zeros((self.n_at_once - n_images, *values.shape[1:]), dtype=values.dtype)
+            values = np.concatenate([values, blank])
+        output: Any = self.session.run(None, {self.input_name: values})[0]
+        vectors: Vectors = np.asarray(output, dtype=np.float32).reshape(len(values), -1)
+        return vectors[:n_images]
 
 
 def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> Embedder:
@@ -135,7 +180,7 @@ def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> 
     Raises
     ------
     ParamsError
-        If the architecture is unknown.
+        If the architecture is unknown, or does not take images or pixels as the section says.
     WeightsError
         If the weights file is missing, unsafe, or of another architecture or size.
     """
@@ -159,6 +204,12 @@ def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> 
     weights = load_tensors(path)
     _load_body(model.body, weights, params)
     size = params.image_size or _USUAL_SIZE
+    reason = refusal(model, size, 1, is_training=False)
+    if reason:
+        raise ParamsError(
+            f"embedding.image_size is {params.image_size}, but {params.architecture} takes no "
+            f"images of {size} x {size} pixels ({reason}); choose another size"
+        )
     return TorchEmbedder(_Features(model), size, model.n_features, device)
 
 

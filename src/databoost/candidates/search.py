@@ -15,10 +15,14 @@ from annoy import AnnoyIndex
 from tqdm import tqdm
 
 from databoost.data.files import write_bytes
+from databoost.errors import DatasetError
 from databoost.params import SearchParams
 
 Embeddings = npt.NDArray[np.float16]
-_BLOCK = 16_384
+_BLOCK = 4_096
+#: Neighbours asked of Annoy beyond those wanted: it ranks by rounded distances, so the last ones
+#: are settled here.
+_SPARE = 16
 
 
 @dataclass(frozen=True)
@@ -76,17 +80,29 @@ def find_neighbours(
         (N, D) float16 unit vectors of the candidates, in memory or memory-mapped.
     index
         File that :func:`build_index` wrote with the same `params`.
+
+    Raises
+    ------
+    DatasetError
+        If queries, embeddings and index do not belong together.
     """
+    if queries.shape[1] != embeddings.shape[1]:
+        raise DatasetError(
+            f"the queries have {queries.shape[1]} dimensions, the candidates "
+            f"{embeddings.shape[1]}; both must come from one embedder: run `databoost candidates`"
+        )
     k = min(k, len(embeddings))
     if params.method == "exact":
         found = list(_exact_ids(queries, k, embeddings))
     else:
-        found = _annoy_ids(queries, k, index, params)
+        found = _annoy_ids(
+            queries, min(k + _SPARE, len(embeddings)), len(embeddings), index, params
+        )
     ids = np.full((len(queries), k), -1, dtype=np.int64)
     similarities = np.full((len(queries), k), -np.inf, dtype=np.float32)
     for row, (query, candidates) in enumerate(zip(queries, found, strict=True)):
         scores = similarity(query, embeddings, candidates)
-        order = np.lexsort((candidates, -scores))
+        order = np.lexsort((candidates, -scores))[:k]
         ids[row, : len(order)] = candidates[order]
         similarities[row, : len(order)] = scores[order]
     return Neighbours(ids, similarities)
@@ -125,12 +141,15 @@ def _exact_ids(
     queries: npt.NDArray[np.float32], k: int, embeddings: Embeddings
 ) -> npt.NDArray[np.int64]:
     # One pass over the candidates in blocks. A key holds similarity (high bits) and id (low bits),
-    # so that all keys differ and a partition has one answer.
+    # so that all keys differ and a partition has one answer. Products are summed in float64 and
+    # rounded to float32 as `similarity` does: equal vectors tie wherever they stand in a block.
     best = np.empty((len(queries), 0), dtype=np.int64)
+    wide = queries.astype(np.float64)
     for start in range(0, len(embeddings), _BLOCK):
-        block = embeddings[start : start + _BLOCK].astype(np.float32)
-        block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
-        scaled = np.round((queries @ block.T).astype(np.float64) * 2**30).astype(np.int64)
+        block = embeddings[start : start + _BLOCK].astype(np.float64)
+        lengths = np.sqrt((block * block).sum(axis=1))
+        cosines = (wide @ block.T / np.maximum(lengths, 1e-12)).astype(np.float32)
+        scaled = np.round(cosines.astype(np.float64) * 2**30).astype(np.int64)
         ids = np.arange(start, start + len(block), dtype=np.int64)
         keys = np.concatenate([best, (scaled << 32) - ids], axis=1)
         if keys.shape[1] > k:
@@ -140,10 +159,20 @@ def _exact_ids(
 
 
 def _annoy_ids(
-    queries: npt.NDArray[np.float32], k: int, path: Path, params: SearchParams
+    queries: npt.NDArray[np.float32], k: int, n_items: int, path: Path, params: SearchParams
 ) -> list[npt.NDArray[np.int64]]:
     index = AnnoyIndex(queries.shape[1], "angular")
-    index.load(str(path))
+    try:
+        index.load(str(path))
+    except OSError as error:
+        raise DatasetError(
+            f"{path} is no index that can be read ({error}); run `databoost candidates`"
+        ) from error
+    if index.get_n_items() != n_items:
+        raise DatasetError(
+            f"{path} holds {index.get_n_items()} candidates, the embeddings {n_items}; run "
+            "`databoost candidates`"
+        )
     search_k = max(params.search_k, k * params.trees)
     found = [
         np.array(index.get_nns_by_vector(query, k, search_k), dtype=np.int64) for query in queries

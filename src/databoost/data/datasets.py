@@ -87,11 +87,15 @@ def resolve_duplicates(images: pd.DataFrame) -> Resolved:
         images[~is_ours].drop_duplicates("image_id").set_index("image_id")["split"].to_dict()
     )
     leaks = images[is_ours & stays.reindex(images.index) & images["image_id"].isin(heldout_split)]
-    leaks = leaks.assign(outcome="kept: also in " + leaks["image_id"].map(heldout_split))
-    table = pd.concat([repeated, leaks]).sort_values(["image_id", "path", "outcome"])
+    leaks = leaks.assign(
+        outcome=[f"kept: also in {heldout_split[image_id]}" for image_id in leaks["image_id"]]
+    )
+    columns = list(DUPLICATES.columns)
+    table = pd.concat([repeated[columns], leaks[columns]])
+    table = table.sort_values(["image_id", "path", "outcome"])
     return Resolved(
         images[stays.reindex(images.index)].reset_index(drop=True),
-        DUPLICATES.frame({column: table[column].to_numpy() for column in DUPLICATES.columns}),
+        DUPLICATES.frame({column: table[column].to_numpy() for column in columns}),
     )
 
 
@@ -101,8 +105,8 @@ def choose_validation(labels: pd.Series, val_fraction: float, seed: int) -> pd.S
     Parameters
     ----------
     labels
-        Label of each image; the index identifies the images and their order does not matter
-        beyond it.
+        Label of each image, in an order that the images themselves determine (by id, say): the
+        draw depends on it. The index is unique.
     val_fraction
         Share of each class, 0 to 1; every class of two or more images gets at least one
         validation and one training image.

@@ -49,12 +49,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder to fill, which takes the place of `folder` when the block ends well.
 
+    When the block raises, what was filled is removed and `folder` stays as it was.
+
     >>> with whole_folder(Path("model")) as part:  # doctest: +SKIP
     ...     write_text(part / "curve.csv", "epoch")
     """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    yield part
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from databoost.data.files import write_bytes
 from databoost.errors import ImageError
@@ -70,6 +70,8 @@ def decode(content: bytes) -> Pixels:
                 return _pixels(ImageOps.exif_transpose(image))
     except ImageError:
         raise
+    except UnidentifiedImageError:  # its own message holds a memory address
+        raise ImageError(f"not an image: allowed are {', '.join(FORMATS)}") from None
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
         raise ImageError(f"not a readable image ({type(error).__name__}: {error})") from error
 
@@ -83,9 +85,14 @@ def file_ending(path: Path) -> str:
         If the file is in none of `FORMATS`.
     """
     try:
-        with Image.open(path, formats=list(FORMATS)) as image:
-            return FORMATS[image.format or ""]
-    except (OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=list(FORMATS)) as image:
+                # Pillow's name for a JPEG of several pictures, as phones and stereo cameras write.
+                return FORMATS["JPEG" if image.format == "MPO" else image.format or ""]
+    except UnidentifiedImageError:
+        raise ImageError(f"{path}: not an image: allowed are {', '.join(FORMATS)}") from None
+    except Exception as error:
         raise ImageError(f"{path}: not a readable image: {error}") from error
 
 
@@ -136,7 +143,7 @@ def _pixels(image: Image.Image) -> Pixels:
     if "A" in image.getbands() or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")
         opaque.alpha_composite(image.convert("RGBA"))
-        grey = image.mode in ("LA", "La")
+        grey = image.mode in ("L", "LA", "La")
         image = opaque.convert("L" if grey else "RGB")
     if image.mode != "L":
         image = image.convert("RGB")

@@ -171,12 +171,14 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream, strict=True) if row]
+            lines = list(enumerate(csv.reader(stream, strict=True), 1))
     except FileNotFoundError:
         raise TableError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path} is not a readable CSV in UTF-8: {error}") from error
-    header = [name.strip() for name in rows[0]] if rows else []
+    # Spreadsheet programs leave rows of empty cells; the numbers stay those that they show.
+    rows = [(number, row) for number, row in lines if any(cell.strip() for cell in row)]
+    header = [name.strip() for name in rows[0][1]] if rows else []
     missing = [column for column in table.columns if column not in header]
     if missing:
         raise TableError(
@@ -184,17 +186,17 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
         )
     problems = [
         f"row {number}: {len(row)} cells, the header has {len(header)}"
-        for number, row in enumerate(rows[1:], 2)
+        for number, row in rows[1:]
         if len(row) != len(header)
     ]
     values: dict[str, list[Any]] = {column: [] for column in table.columns}
     if not problems:
         for column, kind in table.columns.items():
             position = header.index(column)
-            for number, row in enumerate(rows[1:], 2):
+            for number, row in rows[1:]:
                 try:
                     values[column].append(_parsed(row[position], kind))
-                except ValueError:
+                except (ValueError, OverflowError):
                     problems.append(f"row {number}, {column}: {row[position]!r} is no {kind}")
     if problems:
         left_out = len(problems) - _SHOWN_PROBLEMS
@@ -212,7 +214,10 @@ def write_table(path: Path, frame: pd.DataFrame, table: Table) -> None:
         If the columns are not exactly the declared ones.
     """
     checked = table.frame({str(column): frame[column].to_numpy() for column in frame.columns})
-    write_text(path, checked.to_csv(index=False, lineterminator="\n"))
+    text = checked.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # the csv module leaves it unquoted, and takes it for a line end when reading
+        text = checked.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    write_text(path, text)
 
 
 def read_recipes(path: Path) -> pd.DataFrame:
@@ -245,7 +250,7 @@ def _parsed(cell: str, kind: Kind) -> str | int | float | bool:
     if kind == "text":
         return cell
     if kind == "integer":
-        return int(cell)
+        return int(np.int64(int(cell)))
     if kind == "number":
         return float(cell) if cell.strip() else float("nan")
     if cell not in ("True", "False"):

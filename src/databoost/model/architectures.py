@@ -1,5 +1,6 @@
 """The models that never change: the competition's fixed model, and torchvision's by name."""
 
+import copy
 from typing import Any
 
 import torch
@@ -168,6 +169,21 @@ def build_model(architecture: str, n_classes: int, seed: int) -> Classifier:
                 tuple(255 * value for value in _IMAGENET_STD),  # type: ignore[arg-type]
             )
     return model.to(memory_format=torch.channels_last)
+
+
+def refusal(model: Classifier, image_size: int, n_images: int, is_training: bool) -> str:
+    """Say why a model cannot take a batch of images; empty if it can.
+
+    Some architectures need images of one size or of a least size, and some cannot be trained on
+    single images. The model itself stays as it is.
+    """
+    trial = copy.deepcopy(model).train(is_training)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            trial(torch.zeros((n_images, 3, image_size, image_size)))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def _batch_norm(n_channels: int) -> nn.BatchNorm2d:

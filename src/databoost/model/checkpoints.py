@@ -10,7 +10,7 @@ from databoost.data.files import write_bytes
 from databoost.errors import WeightsError
 from databoost.model.architectures import Classifier, build_model
 
-_KEYS = ("architecture", "image_size", "classes", "epoch", "weights")
+_KINDS = {"architecture": str, "image_size": int, "classes": list, "epoch": int, "weights": dict}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for name, value in checkpoint.weights.items()
     }
     values = (checkpoint.architecture, checkpoint.image_size, checkpoint.classes, checkpoint.epoch)
-    torch.save(dict(zip(_KEYS, (*values, weights), strict=True)), stream)
+    torch.save(dict(zip(_KINDS, (*values, weights), strict=True)), stream)
     write_bytes(path, stream.getvalue())
 
 
@@ -73,7 +73,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         no checkpoint of databoost.
     """
     content = load_tensors(path)
-    if not isinstance(content, dict) or set(content) != set(_KEYS):
+    is_ours = (
+        isinstance(content, dict) and {key: type(value) for key, value in content.items()} == _KINDS
+    )
+    if not isinstance(content, dict) or not is_ours:
         raise WeightsError(f"{path} is no checkpoint of databoost; `databoost train` writes one")
     return Checkpoint(**content)
 

@@ -99,7 +99,7 @@ def image_sheet(
         "predicted_label": [classes[number] for number in predicted],
         "p_label": p_label.round(_DECIMALS),
         "p_predicted": np.exp(log_probabilities[rows, predicted]).round(_DECIMALS),
-        "margin": (p_label - np.exp(others.max(axis=1, initial=-np.inf))).round(_DECIMALS),
+        "margin": (p_label - np.exp(others.max(axis=1, initial=-np.inf))).round(_DECIMALS) + 0.0,
         "loss": (-log_probabilities[rows, given]).round(_DECIMALS) + 0.0,
         "is_misclassified": predicted != given,
     }

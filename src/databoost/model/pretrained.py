@@ -3,6 +3,7 @@
 import hashlib
 import re
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 import torchvision
@@ -71,7 +72,7 @@ def fetch_weights(url: str, path: Path) -> Path:
                 "is damaged or was altered; nothing was kept"
             )
         part.replace(path)
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise WeightsError(
             f"{url} could not be downloaded ({reason}); fetch it another way, and name the file in "

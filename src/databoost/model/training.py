@@ -6,8 +6,6 @@ epoch's end goes through the same batches and ends with the same bytes.
 
 import math
 import shutil
-import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +16,16 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from databoost.data.resizing import TapStore
 from databoost.data.tables import CURVE
-from databoost.errors import ParamsError
-from databoost.model.architectures import build_model
+from databoost.errors import DatasetError, ParamsError
+from databoost.model.architectures import FIXED, Classifier, build_model, refusal
 from databoost.model.checkpoints import Checkpoint
+from databoost.model.trainer import MONITORED, EpochBar, make_trainer, quiet
 from databoost.params import ModelParams, TrainParams
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-_MONITORED = "val/accuracy"
 _VALIDATION_BATCH = 64
 
 
@@ -56,16 +53,20 @@ class Batches:
     """Examples from memory, batch by batch; shuffled anew every epoch where a seed is given."""
 
     def __init__(
-        self, examples: Examples, batch_size: int, data: "SnapshotData", seed: int | None = None
+        self,
+        examples: Examples,
+        sizes: list[int],
+        data: "SnapshotData",
+        seed: int | None = None,
     ) -> None:
         self.examples = examples
-        self.batch_size = batch_size
+        self.sizes = sizes
         self.data = data
         self.seed = seed
 
     def __len__(self) -> int:
-        """Count the batches; the last one may be smaller."""
-        return math.ceil(len(self.examples) / self.batch_size)
+        """Count the batches."""
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield (n, 3, size, size) float32 images and (n,) int64 labels."""
@@ -73,8 +74,21 @@ class Batches:
         order = torch.arange(len(self.examples), device=device)
         if self.seed is not None:
             order = epoch_order(len(self.examples), self.seed, self.data.epoch).to(device)
-        for which in torch.split(order, self.batch_size):
+        for which in torch.split(order, self.sizes):
             yield self.examples.images.batch(which), self.examples.labels[which]
+
+
+def batch_sizes(n_examples: int, batch_size: int, smallest: int = 1) -> list[int]:
+    """Size of each batch; a last one below `smallest` joins the one before.
+
+    >>> batch_sizes(17, 8), batch_sizes(17, 8, smallest=2)
+    ([8, 8, 1], [8, 9])
+    """
+    full, rest = divmod(n_examples, batch_size)
+    sizes = [batch_size] * full + [rest] * (rest > 0)
+    if len(sizes) > 1 and sizes[-1] < smallest:
+        sizes[-2:] = [sum(sizes[-2:])]
+    return sizes
 
 
 def epoch_order(n_examples: int, seed: int, epoch: int) -> torch.Tensor:
@@ -86,10 +100,10 @@ def epoch_order(n_examples: int, seed: int, epoch: int) -> torch.Tensor:
 class SnapshotData(pl.LightningDataModule):
     """A snapshot in memory: decoded once, moved to the device once."""
 
-    def __init__(self, train: Examples, val: Examples, batch_size: int, seed: int) -> None:
+    def __init__(self, train: Examples, val: Examples, sizes: list[int], seed: int) -> None:
         super().__init__()
         self.train, self.val = train, val
-        self.batch_size, self.seed = batch_size, seed
+        self.sizes, self.seed = sizes, seed
 
     @property
     def epoch(self) -> int:
@@ -105,20 +119,20 @@ class SnapshotData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Batches:
         """Shuffled batches of the training images."""
-        return Batches(self.train, self.batch_size, self, self.seed)
+        return Batches(self.train, self.sizes, self, self.seed)
 
     def val_dataloader(self) -> Batches:
         """Give the validation images in their order."""
-        return Batches(self.val, _VALIDATION_BATCH, self)
+        return Batches(self.val, batch_sizes(len(self.val), _VALIDATION_BATCH), self)
 
 
 class FixedTraining(pl.LightningModule):
     """One step, one optimiser, one row of the learning curve an epoch."""
 
-    def __init__(self, model: ModelParams, train: TrainParams, n_classes: int) -> None:
+    def __init__(self, model: Classifier, settings: TrainParams) -> None:
         super().__init__()
-        self.model = build_model(model.architecture, n_classes, train.seed)
-        self.settings = train
+        self.model = model
+        self.settings = settings
         self.rows: list[dict[str, float]] = []
         self._totals: dict[str, list[torch.Tensor]] = {"train": [], "val": []}
 
@@ -153,8 +167,15 @@ class FixedTraining(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Complete the epoch's row; the validation runs inside the training epoch."""
         row = {"epoch": float(self.current_epoch)} | self._means("train") | self._means("val")
+        if not math.isfinite(row["train_loss"] + row["val_loss"]):
+            raise ParamsError(
+                f"the training diverged: the loss of epoch {self.current_epoch} is "
+                f"{row['train_loss']} in training and {row['val_loss']} in validation, with "
+                f"train.learning_rate {self.settings.learning_rate} and train.precision "
+                f"{self.settings.precision!r}; lower the rate, or use precision 32-true"
+            )
         self.rows.append(row)
-        self.log(_MONITORED, torch.tensor(row["val_accuracy"], dtype=torch.float64))
+        self.log(MONITORED, torch.tensor(row["val_accuracy"], dtype=torch.float64))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the rows of the learning curve with the weights."""
@@ -175,34 +196,6 @@ class FixedTraining(pl.LightningModule):
         loss, hits, n_images = torch.stack(self._totals[split]).sum(dim=0).tolist()
         self._totals[split] = []
         return {f"{split}_loss": loss / n_images, f"{split}_accuracy": hits / n_images}
-
-
-class EpochBar(pl.Callback):
-    """A progress bar over epochs; batches of eight are too quick to be worth one."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.bar: Any = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar at the epoch where the training starts or resumes."""
-        self.bar = tqdm(
-            total=trainer.max_epochs,
-            initial=trainer.current_epoch,
-            desc=self.title,
-            unit="epoch",
-            mininterval=1.0,
-            file=sys.stderr,
-        )
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the epoch's validation accuracy."""
-        self.bar.set_postfix(val_accuracy=f"{float(trainer.callback_metrics[_MONITORED]):.3f}")
-        self.bar.update()
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the bar."""
-        self.bar.close()
 
 
 def train_model(
@@ -231,21 +224,25 @@ def train_model(
     Raises
     ------
     ParamsError
-        If the architecture is unknown, Lightning refuses accelerator, devices or precision, or
-        more than one device is asked for.
+        If the architecture is unknown or does not take the images, Lightning refuses accelerator,
+        devices or precision, more than one device is asked for, or the training diverges.
+    DatasetError
+        If there is no training or no validation image.
     """
-    module = FixedTraining(model, settings, len(classes))
+    network = build_model(model.architecture, len(classes), settings.seed)
+    sizes = _training_batches(network, len(train), len(val), model, settings)
+    module = FixedTraining(network, settings)
     best = ModelCheckpoint(
-        state, "best", monitor=_MONITORED, mode="max", enable_version_counter=False,
+        state, "best", monitor=MONITORED, mode="max", enable_version_counter=False,
         save_on_train_epoch_end=True,
     )  # fmt: skip
     last = ModelCheckpoint(
         state, "last", enable_version_counter=False, save_on_train_epoch_end=True
     )
-    trainer = _trainer(settings, [EpochBar(title), best, last], state)
-    data = SnapshotData(train, val, settings.batch_size, settings.seed)
+    data = SnapshotData(train, val, sizes, settings.seed)
     unfinished = state / "last.ckpt"
-    with _quiet():
+    with quiet():
+        trainer = make_trainer(settings, [EpochBar(title), best, last], state)
         trainer.fit(
             module,
             datamodule=data,
@@ -266,39 +263,22 @@ def forget_training(state: Path) -> None:
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Path) -> pl.Trainer:
-    devices = list(settings.devices) if isinstance(settings.devices, tuple) else settings.devices
-    try:
-        trainer = pl.Trainer(
-            accelerator=settings.accelerator,
-            devices=1 if devices == "auto" else devices,
-            precision=settings.precision,  # type: ignore[arg-type]
-            max_epochs=settings.epochs,
-            callbacks=callbacks,
-            default_root_dir=state,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            deterministic="warn",
+def _training_batches(
+    network: Classifier, n_train: int, n_val: int, model: ModelParams, settings: TrainParams
+) -> list[int]:
+    if not n_train or not n_val:
+        raise DatasetError(
+            f"the snapshot has {n_train} training and {n_val} validation images; a training needs "
+            "at least one of each"
         )
-    except Exception as error:  # Lightning raises its own, ValueError and RuntimeError alike
+    # Batch norm cannot be trained on a lone image where torchvision shrinks it to one position.
+    smallest = 1 if model.architecture == FIXED else 2
+    sizes = batch_sizes(n_train, settings.batch_size, smallest)
+    reason = refusal(network, model.image_size, min(sizes), is_training=True)
+    if reason:
         raise ParamsError(
-            f"Lightning refuses train.accelerator {settings.accelerator!r}, train.devices "
-            f"{settings.devices!r}, train.precision {settings.precision!r}: {error}"
-        ) from error
-    if trainer.world_size > 1:
-        raise ParamsError(
-            f"train.devices is {settings.devices!r}; the fixed training (batches of "
-            f"{settings.batch_size}) runs on one device: auto, 1, or a list of one"
+            f"model.architecture {model.architecture!r} cannot be trained on {min(sizes)} image(s) "
+            f"of {model.image_size} x {model.image_size} pixels ({reason}); change "
+            "model.image_size, train.batch_size or the architecture"
         )
-    return trainer
-
-
-class _quiet(warnings.catch_warnings):  # noqa: N801  (used as a statement)
-    """Hide Lightning's advice on what is meant here: no logger, no workers, no loader."""
-
-    def __enter__(self) -> None:  # type: ignore[override]
-        super().__enter__()
-        warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
-        warnings.filterwarnings("ignore", message=r".*LeafSpec.*")
+    return sizes

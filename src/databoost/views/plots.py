@@ -5,7 +5,9 @@ import io
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from databoost.data.images import Pixels
 
@@ -76,24 +78,38 @@ def misclassified_grid(rows: pd.DataFrame, images: list[Pixels], title: str) -> 
     figure = Figure(figsize=(_COLUMNS * 1.5, n_rows * 1.95 + 0.5), dpi=_DPI, layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(n_rows, _COLUMNS, squeeze=False)
-    for axes in grid.flat:
+    for axes in grid.flat[len(images) :]:
         axes.set_axis_off()
     told = zip(grid.flat, images, rows.itertuples(), strict=False)
     for axes, image, row in told:
-        grey = image.shape[2] == 1
-        axes.imshow(image[:, :, 0] if grey else image, cmap="gray", vmin=0, vmax=255)
+        _show(axes, image)
         axes.set_title(
             f"{row.label} \N{RIGHTWARDS ARROW} {row.predicted_label}  {row.p_predicted:.0%}",
             fontsize=10,
+            pad=3,
         )
-        axes.text(
-            0.5, -0.03, row.image_id, transform=axes.transAxes, ha="center", va="top",
-            fontsize=6, family="monospace", color="#555555",
-        )  # fmt: skip
+        axes.set_xlabel(str(row.image_id), fontsize=6, family="monospace", labelpad=2)
     return _png(figure)
 
 
+def _show(axes: Axes, image: Pixels) -> None:
+    # In a square frame, so that images of any shape line up and their borders can be seen.
+    height, width, channels = image.shape
+    axes.imshow(image[:, :, 0] if channels == 1 else image, cmap="gray", vmin=0, vmax=255)
+    half = max(height, width) / 2
+    axes.set_xlim((width - 1) / 2 - half, (width - 1) / 2 + half)
+    axes.set_ylim((height - 1) / 2 + half, (height - 1) / 2 - half)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_facecolor("#eeeeee")
+    for spine in axes.spines.values():
+        spine.set_color("#bbbbbb")
+
+
 def _png(figure: Figure) -> bytes:
+    for artist in figure.findobj(Text):
+        assert isinstance(artist, Text)
+        artist.set_parse_math(False)  # "$" in the name of a class is no formula
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()

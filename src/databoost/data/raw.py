@@ -1,0 +1,295 @@
+"""Raw images: a folder's layout recognised, its readable images copied, the rest listed."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+from tqdm import tqdm
+
+from databoost.data.datasets import choose_validation
+from databoost.data.files import write_bytes
+from databoost.data.images import FORMATS, decode, file_ending, image_id
+from databoost.data.sources import source_files
+from databoost.data.tables import RAW_INDEX, UNREADABLE
+from databoost.errors import ImageError, SourceError, listed
+from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS
+from databoost.params import DataParams
+
+#: Names of split folders (any case) and the splits that they stand for.
+SPLIT_FOLDERS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "label_book": "label_book",
+}
+#: Class names that are put in numeric order when a dataset has exactly these.
+NUMERALS = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
+#: Larger files are listed as unreadable rather than read into memory.
+MAX_FILE_BYTES = 2**29
+
+_ENDINGS = {*FORMATS.values(), ".jpeg", ".jpe", ".jfif", ".tiff", ".pgm", ".pbm", ".pnm"}
+_MAX_NAME_BYTES = 200
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a source holds.
+
+    ``images`` has a row for each readable image (``RAW_INDEX``), sorted by path; ``unreadable`` a
+    row for each other file (``UNREADABLE``), its path relative to the source, sorted; ``classes``
+    are in their order.
+    """
+
+    images: pd.DataFrame
+    unreadable: pd.DataFrame
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    split: str  # empty: to be drawn
+    label: str
+    name: str
+
+
+def collect(folder: Path, data: DataParams, raw: Path) -> Collected:
+    """Copy the readable images of a folder, byte for byte, to ``raw/<split>/<class>/``.
+
+    The folder holds ``train/<class>/`` and ``val/<class>/`` (or ``valid``, ``validation``), and
+    optionally ``test/<class>/`` and ``label_book/<class>/``; or it holds one folder a class, and a
+    seeded stratified share of the images becomes the validation images (copies of one image stay
+    together). Either may lie in a folder of its own. Files keep their names; subfolders of a class
+    become a part of the name, ``a/b.png`` that is ``a__b.png``.
+
+    Parameters
+    ----------
+    folder
+        The source's files.
+    data
+        The order of the classes, and the share and seed of the validation images.
+    raw
+        An empty folder.
+
+    Raises
+    ------
+    SourceError
+        If no file, no training or no validation image is readable; if there are fewer than two
+        classes, or (all are listed) classes that ``data.classes`` lacks or that cannot be written.
+    """
+    files = source_files(folder)
+    places = _places(files, data.source)
+    check_labels({place.label for place in places.values()}, data)
+    arrived, unreadable = _read(folder, files, places, raw / "arriving")
+    if arrived.empty:
+        raise SourceError(
+            f"{data.source} holds no readable image in a class folder; {len(files)} other file(s) "
+            f"are there:{listed(_examples(unreadable))}\nImages belong into train/<class>/ and "
+            "val/<class>/, or into one folder a class"
+        )
+    is_val = _drawn_validation(arrived, data)
+    arrived.loc[arrived["split"] == "", "split"] = "train"
+    arrived.loc[is_val, "split"] = "val"
+    images = _move_into_place(arrived, raw)
+    (raw / "arriving").rmdir()
+    classes = order_classes(arrived["label"], data.classes)
+    _check_counts(images, classes, data.source)
+    return Collected(images, unreadable, classes)
+
+
+def order_classes(labels: Iterable[str], declared: tuple[str, ...]) -> tuple[str, ...]:
+    """Put classes in their order: as declared; else i to x by value; else sorted.
+
+    >>> order_classes(["dog", "cat", "dog"], ()), order_classes(["dog"], ("dog", "cat"))
+    (('cat', 'dog'), ('dog', 'cat'))
+    """
+    if declared:
+        return declared
+    found = set(labels)
+    return NUMERALS if found == set(NUMERALS) else tuple(sorted(found))
+
+
+def check_labels(labels: set[str], data: DataParams) -> None:
+    """Refuse classes that ``data.classes`` lacks, if it names any, or that can't be written.
+
+    Raises
+    ------
+    SourceError
+        Once, naming every such class.
+    """
+    problems = [
+        f"{label!r} holds control characters or is not UTF-8, or ends in .part; rename it"
+        for label in sorted(labels)
+        if not _is_writable(label) or label.endswith(".part")
+    ]
+    if data.classes:
+        problems += [
+            f"{label!r} is not in data.classes: rename it, remove it or add it there"
+            for label in sorted(labels - set(data.classes))
+        ]
+    if problems:
+        allowed = ", ".join(data.classes) or "any"
+        raise SourceError(
+            f"{data.source} has class folders that can't be taken (data.classes: {allowed}):"
+            f"{listed(problems)}"
+        )
+
+
+def _places(files: list[PurePosixPath], source: str) -> dict[PurePosixPath, _Place]:
+    """Give each file in a class folder its place; files outside of one have none."""
+    top = _top(files)
+    inside = {file: file.parts[len(top) :] for file in files if file.parts[: len(top)] == top}
+    folders = {parts[0].lower() for parts in inside.values() if len(parts) > 1}
+    has_splits = bool(folders & {"train", "val"}) or folders <= set(SPLIT_FOLDERS)
+    nested = {"/".join(parts[:2]) for parts in inside.values() if len(parts) > 2}
+    nested = {path for path in nested if path.lower().endswith(("/train", "/val"))}
+    if nested and not has_splits:
+        raise SourceError(
+            f"{source} holds splits below several folders ({', '.join(sorted(nested))}); name "
+            "the one folder that holds train and val in data.source"
+        )
+    places = {}
+    for file, parts in inside.items():
+        if not has_splits and len(parts) > 1:
+            places[file] = _Place("", parts[0], "__".join(parts[1:]))
+        elif has_splits and len(parts) > 2 and parts[0].lower() in SPLIT_FOLDERS:
+            split = SPLIT_FOLDERS[parts[0].lower()]
+            places[file] = _Place(split, parts[1], "__".join(parts[2:]))
+    return places
+
+
+def _top(files: list[PurePosixPath]) -> tuple[str, ...]:
+    """Folder that the splits or classes lie in: down as long as one folder holds only folders."""
+    top: tuple[str, ...] = ()
+    while True:
+        inside = [file.parts[len(top) :] for file in files if file.parts[: len(top)] == top]
+        folders = {parts[0] for parts in inside if len(parts) > 1}
+        below = {parts[1].lower() for parts in inside if len(parts) > 2}
+        is_split = bool({name.lower() for name in folders} & set(SPLIT_FOLDERS))
+        if len(folders) != 1 or not below or (is_split and not below & {"train", "val"}):
+            return top
+        top += tuple(folders)
+
+
+def _read(
+    folder: Path, files: list[PurePosixPath], places: dict[PurePosixPath, _Place], arriving: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Copy what is readable under a number; list the rest with its reason."""
+    arrived = []
+    refused = []
+    arriving.mkdir(parents=True)
+    for number, file in enumerate(tqdm(files, desc="ingest", unit="file", mininterval=1.0)):
+        place = places.get(file)
+        n_bytes, content, reason = _content(folder / file)
+        if place is None:
+            reason = "outside of any class folder: <split>/<class>/ or, without splits, <class>/"
+        elif not reason:
+            try:
+                decode(content)
+            except ImageError as error:
+                reason = str(error)
+        if place is None or reason:
+            refused.append((_printable(str(file)), n_bytes, reason))
+            continue
+        target = arriving / str(number)
+        write_bytes(target, content)
+        row = (image_id(content), place.split, place.label, place.name, str(target))
+        arrived.append(row)
+    columns = ["image_id", "split", "label", "name", "file"]
+    unreadable = pd.DataFrame(refused, columns=list(UNREADABLE.columns))
+    return (
+        pd.DataFrame(arrived, columns=columns, dtype=object),
+        UNREADABLE.frame({column: unreadable[column].to_numpy() for column in UNREADABLE.columns}),
+    )
+
+
+def _content(path: Path) -> tuple[int, bytes, str]:
+    """Size and bytes of a file, and the reason if it has none to give."""
+    try:
+        n_bytes = path.stat().st_size
+        if not path.is_file():
+            return 0, b"", "not a regular file"
+        if n_bytes > MAX_FILE_BYTES:
+            return n_bytes, b"", f"larger than {MAX_FILE_BYTES:,} bytes"
+        return n_bytes, path.read_bytes(), ""
+    except OSError as error:
+        return 0, b"", f"can't be read: {error.strerror}"
+
+
+def _drawn_validation(arrived: pd.DataFrame, data: DataParams) -> pd.Series:
+    """Draw validation images among those without a split; copies of one image go together."""
+    pool = arrived[arrived["split"] == ""]
+    unique = pool.drop_duplicates(["image_id", "label"]).sort_values(["image_id", "label"])
+    is_val = choose_validation(unique["label"], data.val_fraction, data.seed)
+    chosen = set(unique.loc[is_val, ["image_id", "label"]].itertuples(index=False, name=None))
+    pairs = zip(arrived["image_id"], arrived["label"], strict=True)
+    return (arrived["split"] == "") & pd.Series([pair in chosen for pair in pairs], arrived.index)
+
+
+def _move_into_place(arrived: pd.DataFrame, raw: Path) -> pd.DataFrame:
+    paths = []
+    taken: set[str] = set()
+    for row in arrived.itertuples(index=False):
+        file = Path(str(row.file))
+        stem, ending = _safe_name(str(row.name), file)
+        path = f"{row.split}/{row.label}/{stem}{ending}"
+        number = 2
+        # casefold: where case does not matter, A.png must not overwrite a.png.
+        while path.casefold() in taken:
+            path = f"{row.split}/{row.label}/{stem}-{number}{ending}"
+            number += 1
+        taken.add(path.casefold())
+        (raw / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, raw / path)
+        paths.append(path)
+    images = arrived.assign(path=paths).sort_values("path")
+    return RAW_INDEX.frame({column: images[column].to_numpy() for column in RAW_INDEX.columns})
+
+
+def _safe_name(name: str, file: Path) -> tuple[str, str]:
+    """Stem and ending that every file system takes and no tool mistakes for its own file."""
+    safe = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", _printable(name))
+    stem, ending = os.path.splitext(safe)  # noqa: PTH122  (a name, not a path)
+    if ending.lower() not in _ENDINGS:
+        stem, ending = safe, file_ending(file)
+    if len(stem.encode()) > _MAX_NAME_BYTES:
+        kept = stem.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
+        stem = f"{kept}-{image_id(name.encode('utf-8', 'surrogateescape'))}"
+    return stem, ending
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_writable(label: str) -> bool:
+    return _printable(label) == label and not re.search(r"[\x00-\x1f\x7f]", label)
+
+
+def _check_counts(images: pd.DataFrame, classes: tuple[str, ...], source: str) -> None:
+    if len(classes) < 2:
+        raise SourceError(
+            f"{source} has only the class {classes[0]!r}; a classifier needs at least two folders "
+            "of images, train/<class>/ and val/<class>/, or one folder a class"
+        )
+    present = set(images["split"])
+    advice = {
+        "train": "put some into train/<class>/",
+        "val": "put some into val/<class>/, or give one folder a class, without splits, of which "
+        "data.val_fraction is taken (at least one image of each class of two or more)",
+    }
+    for split in SNAPSHOT_SPLITS:
+        if split not in present:
+            found = ", ".join(sorted(present & {*SNAPSHOT_SPLITS, *HELDOUT_SPLITS}))
+            raise SourceError(
+                f"{source} holds no readable {split} image, only {found}; {advice[split]}"
+            )
+
+
+def _examples(unreadable: pd.DataFrame, n_shown: int = 5) -> list[str]:
+    first = unreadable.head(n_shown)
+    return [f"{row.path}: {row.reason}" for row in first.itertuples()]

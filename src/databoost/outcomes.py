@@ -1,0 +1,165 @@
+"""What the outputs of a round say, gathered for whoever shows rounds side by side."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from databoost.data.files import read_json
+from databoost.data.tables import CURVE, read_table
+from databoost.layout import Layout, RoundLayout
+from databoost.params import Params, round_number
+
+#: Sections that name rounds or runs and change nothing about the content of one.
+_UNKEYED_SECTIONS = {"rounds", "boosts", "tracking"}
+_LONGEST_NAME = 250  # of a metric, in MLflow
+_PER_CLASS = "per_class_accuracy"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the outputs of one round say.
+
+    Attributes
+    ----------
+    files
+        Where they lie.
+    key
+        64 hex digits: SHA-256 of the parameters and of the outputs. Two outcomes with one key are
+        the same.
+    boost_key
+        The same of the parameters, the snapshot and the checkpoint; r00's names the boost.
+    snapshot
+        SHA-256 of the manifest.
+    metrics
+        By name: ``val/accuracy`` and the like for each split, ``val/class/<label>`` (accuracy of
+        one class, 0 to 1), and counts of the round.
+    curve
+        ``CURVE``: one row an epoch.
+    stop
+        Why no round can follow; empty if one can.
+    """
+
+    files: RoundLayout
+    key: str
+    boost_key: str
+    snapshot: str
+    metrics: dict[str, float]
+    curve: pd.DataFrame
+    stop: str
+
+    @property
+    def step(self) -> int:
+        """Number of the round."""
+        return round_number(self.files.name)
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """The metrics that are worth a curve over rounds."""
+        shown = ("/accuracy", "/n_misclassified")
+        counts = ("n_train", "n_additions")
+        return {
+            name: value
+            for name, value in self.metrics.items()
+            if name.endswith(shown) or name in counts
+        }
+
+
+def read_outcomes(layout: Layout, params: Params, names: Iterable[str]) -> list[Outcome]:
+    """Read the outputs of those of the named rounds that are complete, in the order given.
+
+    Raises
+    ------
+    TableError
+        If an output is not what its stage writes.
+    """
+    rounds = [layout.round(name) for name in names]
+    return [_outcome(files, params) for files in rounds if not missing_outputs(files)]
+
+
+def missing_outputs(files: RoundLayout) -> list[Path]:
+    """List the outputs that a round lacks; none: the round is complete."""
+    needed = [*shown_files(files), files.metrics, files.model_metrics]
+    return [path for path in needed if not path.exists()]
+
+
+def shown_files(files: RoundLayout) -> list[Path]:
+    """List the outputs that are worth keeping beside a round's metrics."""
+    paths = [files.manifest, files.checkpoint, files.curve, files.sheet, files.confusion]
+    return [*paths, files.confusion_picture, files.misclassified, *_boost_files(files)]
+
+
+def flat_params(params: Params) -> dict[str, str]:
+    """Give the parameters that a round depends on: ``{"train.epochs": "30", ...}``.
+
+    Texts stand as they are, everything else as JSON.
+    """
+    sections = params.model_dump(mode="json", exclude=_UNKEYED_SECTIONS)
+    return {
+        f"{section}.{key}": value if isinstance(value, str) else json.dumps(value)
+        for section, values in sections.items()
+        for key, value in values.items()
+    }
+
+
+def _outcome(files: RoundLayout, params: Params) -> Outcome:
+    boost = {"n_additions": 0} if files.name == "r00" else read_json(files.boost)
+    settings = json.dumps(flat_params(params), sort_keys=True)
+    made = [_file_hash(path) for path in (files.manifest, files.checkpoint)]
+    rest = [_file_hash(path) for path in (files.sheet, files.metrics, *_boost_files(files))]
+    return Outcome(
+        files,
+        _hash("round", settings, *made, *rest),
+        _hash("boost", settings, *made),
+        made[0],
+        _metrics(read_json(files.metrics), read_json(files.model_metrics), boost),
+        read_table(files.curve, CURVE),
+        str(boost.get("stop") or ""),
+    )
+
+
+def _metrics(
+    evaluation: dict[str, Any], model: dict[str, Any], boost: dict[str, Any]
+) -> dict[str, float]:
+    size = evaluation["size"]
+    named = {
+        "n_train": size["n_train"],
+        "n_val": size["n_val"],
+        "padded_size": size["padded"],
+        "best_epoch": model["best_epoch"],
+        "n_epochs": model["n_epochs"],
+        "n_queries": boost.get("n_queries"),
+        "n_additions": boost["n_additions"],
+        "search_recall": boost.get("recall"),
+        "mean_similarity": boost.get("mean_similarity"),
+    }
+    for split, values in evaluation.items():
+        if split != "size":
+            classes = values[_PER_CLASS]
+            named |= {f"{split}/{name}": values[name] for name in values if name != _PER_CLASS}
+            named |= {_class_metric(split, label): classes[label] for label in classes}
+    return {name: float(value) for name, value in named.items() if value is not None}
+
+
+def _class_metric(split: str, label: str) -> str:
+    # What MLflow forbids in names, or would take for a path, becomes its code point.
+    escaped = re.sub(r"[^\w\- .]|^\.", lambda found: f"_{ord(found[0]):x}_", label)
+    return f"{split}/class/{escaped}"[:_LONGEST_NAME]
+
+
+def _boost_files(files: RoundLayout) -> list[Path]:
+    return [] if files.name == "r00" else [files.additions, files.boost]
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

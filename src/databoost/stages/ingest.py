@@ -1,0 +1,61 @@
+"""``ingest``: the source's images -> ``data/raw`` and the tables about them."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from databoost.data.files import whole_folder
+from databoost.data.raw import Collected, check_labels, collect, order_classes
+from databoost.data.sources import open_source
+from databoost.data.synthetic import write_synthetic
+from databoost.data.tables import CLASSES, RAW_INDEX, TRUTH, UNREADABLE, write_table
+from databoost.layout import SPLITS, Layout
+from databoost.params import Params
+
+_SHOWN_FILES = 5
+
+
+def ingest(layout: Layout, params: Params) -> None:
+    """Run the stage.
+
+    Raises
+    ------
+    SourceError
+        If the source is missing, unsafe, altered, or holds no images to train and validate with.
+        What an earlier run has written stays as it was.
+    """
+    with whole_folder(layout.ingest) as tables, whole_folder(layout.raw) as raw:
+        found, truth = _images(layout, params, raw)
+        write_table(tables / layout.raw_index.name, found.images, RAW_INDEX)
+        write_table(tables / layout.unreadable.name, found.unreadable, UNREADABLE)
+        classes = CLASSES.frame({"label": list(found.classes)})
+        write_table(tables / layout.classes.name, classes, CLASSES)
+        write_table(tables / layout.truth.name, truth, TRUTH)
+        # The tables of an earlier run must never stand beside the images of this one.
+        shutil.rmtree(layout.ingest, ignore_errors=True)
+    _tell(params.data.source, found, layout)
+
+
+def _images(layout: Layout, params: Params, raw: Path) -> tuple[Collected, pd.DataFrame]:
+    if params.data.source != "synthetic":
+        with open_source(params.data, layout) as folder:
+            return collect(folder, params.data, raw), TRUTH.empty()
+    truth = write_synthetic(params.synthetic, raw, progress=True)
+    ordered = truth.sort_values("path")
+    images = RAW_INDEX.frame({column: ordered[column].to_numpy() for column in RAW_INDEX.columns})
+    check_labels(set(images["label"]), params.data)
+    classes = order_classes(images["label"], params.data.classes)
+    return Collected(images, UNREADABLE.empty(), classes), truth
+
+
+def _tell(source: str, found: Collected, layout: Layout) -> None:
+    n_images = found.images["split"].value_counts()
+    counts = ", ".join(f"{n_images[split]} {split}" for split in SPLITS if split in n_images)
+    classes = ", ".join(found.classes)
+    print(f"{source}: {counts} images of {len(found.classes)} classes: {classes}")
+    if len(found.unreadable):
+        table = layout.unreadable.relative_to(layout.root)
+        print(f"{len(found.unreadable)} file(s) left out, all listed in {table}:")
+        for row in found.unreadable.head(_SHOWN_FILES).itertuples():
+            print(f"  {row.path}: {row.reason}")

@@ -1,0 +1,12 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+from projects import Project, make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Give a small project outside git and DVC, for single stages."""
+    return make_project(tmp_path / "project")

@@ -1,0 +1,249 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from databoost.data import raw as raw_module
+from databoost.data.images import encode_png, image_id
+from databoost.data.raw import NUMERALS, collect, order_classes
+from databoost.errors import SourceError
+from databoost.params import DataParams
+
+
+def params(classes: tuple[str, ...] = (), val_fraction: float = 0.2, seed: int = 0) -> DataParams:
+    return DataParams(
+        source="photos", sha256="", classes=classes, val_fraction=val_fraction, seed=seed
+    )
+
+
+def png(number: int) -> bytes:
+    """One of 2**16 different images."""
+    return encode_png(np.array([[[number // 256], [number % 256]]], dtype=np.uint8))
+
+
+def write_images(folder: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        write_file(folder / name, png(number))
+    return folder
+
+
+def write_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def rows(frame: pd.DataFrame) -> list[tuple[object, ...]]:
+    return list(frame.itertuples(index=False, name=None))
+
+
+def refused(folder: Path, tmp_path: Path, match: str, data: DataParams | None = None) -> None:
+    with pytest.raises(SourceError, match=match):
+        collect(folder, data or params(), tmp_path / "raw")
+
+
+SPLITS = ("train/dog/b.png", "train/cat/a.png", "val/cat/a.png", "test/dog/c.png")
+
+
+@pytest.mark.parametrize("top", ["", "photos", "a/b", "test"])
+def test_splits_are_copied_byte_for_byte(tmp_path, top):
+    folder = write_images(tmp_path / "source" / top, *SPLITS, "label_book/dog/d.png")
+    write_file(folder / "train/cat/.DS_Store", b"x")
+    write_file(folder / "train/cat/Thumbs.db", b"x")
+    write_file(tmp_path / "source/__MACOSX/train/cat/a.png", b"x")
+    found = collect(tmp_path / "source", params(), tmp_path / "raw")
+    assert tree(tmp_path / "raw") == {
+        path: png(number) for number, path in enumerate([*SPLITS, "label_book/dog/d.png"])
+    }
+    assert rows(found.images) == [
+        (image_id(png(4)), "label_book/dog/d.png", "label_book", "dog"),
+        (image_id(png(3)), "test/dog/c.png", "test", "dog"),
+        (image_id(png(1)), "train/cat/a.png", "train", "cat"),
+        (image_id(png(0)), "train/dog/b.png", "train", "dog"),
+        (image_id(png(2)), "val/cat/a.png", "val", "cat"),
+    ]
+    assert found.classes == ("cat", "dog")
+    assert rows(found.unreadable) == []
+
+
+def test_other_names_of_splits_are_known(tmp_path):
+    names = ("Train/a/1.png", "VALID/b/2.png", "validation/a/3.png", "valid/a/3.png")
+    found = collect(write_images(tmp_path / "source", *names), params(), tmp_path / "raw")
+    assert list(found.images["path"]) == [
+        "train/a/1.png",
+        "val/a/3-2.png",
+        "val/a/3.png",
+        "val/b/2.png",
+    ]
+
+
+def test_classes_may_have_the_names_of_splits(tmp_path):
+    names = [f"{label}/{number}.png" for label in ("valid", "invalid") for number in range(2)]
+    found = collect(write_images(tmp_path / "source", *names), params(), tmp_path / "raw")
+    assert found.classes == ("invalid", "valid")
+
+
+def test_subfolders_of_a_class_become_part_of_the_name(tmp_path):
+    names = ["train/a/x/y.png", "train/a/x__y.png", "train/b/X.PNG", "train/b/x.png", "val/a/1.png"]
+    folder = write_images(tmp_path / "source", *names)
+    collect(folder, params(), tmp_path / "raw")
+    assert tree(tmp_path / "raw") == {
+        "train/a/x__y.png": png(0),
+        "train/a/x__y-2.png": png(1),
+        "train/b/X.PNG": png(2),
+        "train/b/x-2.png": png(3),
+        "val/a/1.png": png(4),
+    }
+
+
+def test_names_become_safe(tmp_path):
+    folder = write_images(
+        tmp_path / "source", 'train/a/q?:\\"\n.png', "train/a/scan.part", "train/b/scan", "val/a/1"
+    )
+    write_file(folder / "train/b" / ("é" * 110 + ".png"), png(9))
+    write_file(Path(os.fsdecode(os.fsencode(folder) + b"/train/b/\xff.png")), png(10))
+    collect(folder, params(), tmp_path / "raw")
+    assert tree(tmp_path / "raw") == {
+        "train/a/q_____.png": png(0),
+        "train/a/scan.part.png": png(1),
+        "train/b/scan.png": png(2),
+        "val/a/1.png": png(3),
+        f"train/b/{'é' * 100}-{image_id(('é' * 110 + '.png').encode())}.png": png(9),
+        "train/b/_.png": png(10),
+    }
+
+
+def test_what_is_no_image_is_listed_with_size_and_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw_module, "MAX_FILE_BYTES", 1000)
+    folder = write_images(tmp_path / "source", *SPLITS, "loose.png", "train/loose.png", "x/a/1.png")
+    write_file(folder / "train/cat/empty.png", b"")
+    write_file(folder / "train/cat/notes.txt", b"notes")
+    write_file(folder / "train/cat/large.png", bytes(1001))
+    write_file(folder / "train/cat/cut.png", png(0)[:45])
+    (folder / "train/cat/gone.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "train/cat/pipe.png")
+    found = collect(folder, params(), tmp_path / "raw")
+    outside = "outside of any class folder: <split>/<class>/ or, without splits, <class>/"
+    table = {str(path): (n_bytes, reason) for path, n_bytes, reason in rows(found.unreadable)}
+    cut = table.pop("train/cat/cut.png")
+    assert cut[0] == 45
+    assert cut[1].startswith("not a readable image (")
+    assert table == {
+        "loose.png": (len(png(4)), outside),
+        "train/cat/empty.png": (0, "the file is empty"),
+        "train/cat/gone.png": (0, "can't be read: No such file or directory"),
+        "train/cat/large.png": (1001, "larger than 1,000 bytes"),
+        "train/cat/notes.txt": (
+            5,
+            "not an image: allowed are PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM",
+        ),
+        "train/cat/pipe.png": (0, "not a regular file"),
+        "train/loose.png": (len(png(5)), outside),
+        "x/a/1.png": (len(png(6)), outside),
+    }
+    assert list(found.unreadable["path"]) == sorted(found.unreadable["path"])
+    assert set(tree(tmp_path / "raw")) == set(SPLITS)
+
+
+def test_a_folder_of_classes_is_split_by_class_and_seed(tmp_path):
+    names = [
+        f"photos/{label}/{n}.png" for label, count in (("a", 20), ("b", 2)) for n in range(count)
+    ]
+    folder = write_images(tmp_path / "source", *names, "photos/c/1.png", "readme.txt")
+    found = collect(folder, params(val_fraction=0.25), tmp_path / "raw")
+    counts = found.images.groupby(["label", "split"]).size().to_dict()
+    assert counts == {
+        ("a", "train"): 15,
+        ("a", "val"): 5,
+        ("b", "train"): 1,
+        ("b", "val"): 1,
+        ("c", "train"): 1,
+    }
+    again = collect(folder, params(val_fraction=0.25), tmp_path / "again")
+    assert tree(tmp_path / "again") == tree(tmp_path / "raw")
+    pd.testing.assert_frame_equal(again.images, found.images)
+    collect(folder, params(val_fraction=0.25, seed=1), tmp_path / "other")
+    assert tree(tmp_path / "other") != tree(tmp_path / "raw")
+
+
+def test_copies_of_an_image_fall_into_one_split(tmp_path):
+    for label in ("a", "b"):
+        for number in range(20):
+            write_file(tmp_path / f"source/{label}/{number}.png", png(number // 2))
+    found = collect(tmp_path / "source", params(val_fraction=0.5), tmp_path / "raw")
+    splits = found.images.groupby(["image_id", "label"])["split"].nunique()
+    assert len(splits) == 20
+    assert set(splits) == {1}
+    assert found.images["split"].value_counts().to_dict() == {"train": 20, "val": 20}
+
+
+def test_classes_are_in_the_declared_order_even_without_images(tmp_path):
+    folder = write_images(tmp_path / "source", *SPLITS)
+    found = collect(folder, params(("dog", "cat", "eel")), tmp_path / "raw")
+    assert found.classes == ("dog", "cat", "eel")
+
+
+def test_classes_that_are_not_declared_are_all_listed(tmp_path):
+    folder = write_images(tmp_path / "source", *SPLITS, "val/eel/1.png")
+    match = r"(?s)data.classes: cat, ant\):.*'dog' is not in data.classes.*'eel' is not in"
+    refused(folder, tmp_path, match, params(("cat", "ant")))
+    assert not (tmp_path / "raw").exists()
+
+
+def test_class_folders_that_can_not_be_written_are_refused(tmp_path):
+    folder = write_images(tmp_path / "source", *SPLITS, "train/a\nb/1.png", "train/c.part/1.png")
+    match = r"(?s)'a\\nb' holds control characters.*'c.part' holds .* or ends in .part; rename it"
+    refused(folder, tmp_path, match)
+
+
+def test_exactly_the_ten_numerals_are_in_numeric_order():
+    assert order_classes(sorted(NUMERALS), ()) == NUMERALS
+    assert order_classes(["v", "ix", "i"], ()) == ("i", "ix", "v")
+    assert order_classes([*NUMERALS, "xi"], ()) == tuple(sorted([*NUMERALS, "xi"]))
+    assert order_classes(["x"], ("x", "i")) == ("x", "i")
+
+
+def test_nothing_readable_is_an_error_that_shows_what_is_there(tmp_path):
+    (tmp_path / "source").mkdir()
+    refused(tmp_path / "source", tmp_path, r"photos holds no readable image .* 0 other file")
+
+
+def test_unreadable_files_alone_are_an_error(tmp_path):
+    write_file(tmp_path / "source/train/a/1.png", b"")
+    write_file(tmp_path / "source/2.png", png(2))
+    match = r"(?s)no readable image .*; 2 other.*2.png: outside.*train/a/1.png: the file is empty"
+    refused(tmp_path / "source", tmp_path, match)
+
+
+def test_one_class_is_an_error(tmp_path):
+    folder = write_images(tmp_path / "source", "train/a/1.png", "val/a/2.png")
+    refused(folder, tmp_path, "has only the class 'a'; a classifier needs at least two folders")
+
+
+def test_a_split_without_images_is_an_error(tmp_path):
+    folder = write_images(tmp_path / "source", "train/a/1.png", "train/b/2.png", "test/a/3.png")
+    refused(folder, tmp_path, "no readable val image, only test, train; .*data.val_fraction")
+
+
+def test_no_training_image_is_an_error(tmp_path):
+    folder = write_images(tmp_path / "source", "val/a/1.png", "val/b/2.png")
+    refused(folder, tmp_path, "no readable train image, only val; put some into train/<class>/")
+
+
+def test_classes_of_one_image_leave_nothing_to_validate_with(tmp_path):
+    folder = write_images(tmp_path / "source", "a/1.png", "b/2.png")
+    refused(folder, tmp_path, "no readable val image, only train; .*each class of two or more")
+
+
+def test_several_datasets_in_one_source_are_not_taken_for_classes(tmp_path):
+    folder = write_images(tmp_path / "source", "v1/train/a/1.png", "v2/val/a/2.png")
+    refused(folder, tmp_path, r"splits below several folders \(v1/train, v2/val\); name the one")

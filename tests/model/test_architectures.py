@@ -1,0 +1,173 @@
+"""The fixed model against Keras' own numbers; initial weights; torchvision by name."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from databoost.data.images import read_image
+from databoost.data.resizing import TapStore
+from databoost.errors import ParamsError
+from databoost.model.architectures import (
+    FIXED,
+    Classifier,
+    architecture_names,
+    build_model,
+    refusal,
+)
+
+KERAS = Path(__file__).with_name("keras_fixed_model.npz")
+CLASSES = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"]
+
+
+@pytest.fixture(scope="module")
+def keras() -> dict[str, np.ndarray]:
+    with np.load(KERAS) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def ported(keras: dict[str, np.ndarray]) -> Classifier:
+    """The fixed model with Keras' weights."""
+    model = build_model(FIXED, 10, seed=0)
+    pairs = [("conv1", model.body.stem, model.body.norm)]
+    for number, block in enumerate(model.body.blocks, 1):
+        layers = [(block.conv1, block.norm1), (block.conv2, block.norm2)]
+        layers.append((block.conv3, block.norm3))
+        pairs += [(f"conv2_block{number}_{which}", *pair) for which, pair in enumerate(layers, 1)]
+        if isinstance(block.shortcut, nn.Sequential):
+            pairs.append((f"conv2_block{number}_0", *block.shortcut))
+    used = {"weights/dense/kernel", "weights/dense/bias"}
+
+    def take(name: str) -> torch.Tensor:
+        used.add(f"weights/{name}")
+        return torch.from_numpy(keras[f"weights/{name}"])
+
+    with torch.no_grad():
+        for name, conv, norm in pairs:
+            conv.weight.copy_(take(f"{name}_conv/kernel").permute(3, 2, 0, 1))
+            conv.bias.copy_(take(f"{name}_conv/bias"))
+            norm.weight.copy_(take(f"{name}_bn/gamma"))
+            norm.bias.copy_(take(f"{name}_bn/beta"))
+            norm.running_mean.copy_(take(f"{name}_bn/moving_mean"))
+            norm.running_var.copy_(take(f"{name}_bn/moving_variance"))
+        model.head.weight.copy_(take("dense/kernel").T)
+        model.head.bias.copy_(take("dense/bias"))
+    assert used == {name for name in keras if name.startswith("weights/")}
+    return model.eval()
+
+
+def assert_like_keras(
+    model: Classifier, images: torch.Tensor, keras: dict[str, np.ndarray]
+) -> None:
+    with torch.inference_mode():
+        features, logits = model.features(images).numpy(), model(images).numpy()
+    np.testing.assert_allclose(features, keras["features"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(logits, keras["logits"], rtol=0, atol=1e-4)
+
+
+def test_keras_weights_give_keras_features_and_logits(ported, keras):
+    images = torch.from_numpy(keras["resized"]).permute(0, 3, 1, 2)
+    assert_like_keras(ported, images, keras)
+
+
+@pytest.mark.skipif("DATABOOST_ROMAN" not in os.environ, reason="needs the Roman numerals")
+def test_png_files_give_keras_pixels_features_and_logits(ported, keras):
+    root = Path(os.environ["DATABOOST_ROMAN"])
+    store = TapStore([read_image(root / str(path)) for path in keras["paths"]], 32)
+    images = store.batch(slice(None))
+    np.testing.assert_array_equal(images.permute(0, 2, 3, 1).numpy(), keras["resized"])
+    assert_like_keras(ported, images, keras)
+
+
+def test_fixed_model_reads_bgr_minus_the_means_of_caffe():
+    model = build_model(FIXED, 2, seed=0)
+    seen = []
+    model.body = nn.Module()
+    model.body.forward = lambda x: seen.append(x) or torch.zeros((1, 256))
+    model.features(torch.tensor([200.0, 150.0, 110.0]).view(1, 3, 1, 1))
+    expected = torch.tensor([110 - 103.939, 150 - 116.779, 200 - 123.68])
+    torch.testing.assert_close(seen[0].flatten(), expected)
+
+
+def test_torchvision_models_read_rgb_scaled_as_imagenet():
+    model = build_model("resnet18", 2, seed=0)
+    seen = []
+    model.body = nn.Module()
+    model.body.forward = lambda x: seen.append(x) or torch.zeros((1, 512))
+    model.features(torch.tensor([255.0, 51.0, 0.0]).view(1, 3, 1, 1))
+    expected = torch.tensor([(1.0 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (0.0 - 0.406) / 0.225])
+    torch.testing.assert_close(seen[0].flatten(), expected)
+
+
+def test_initial_weights_are_glorot_uniform_with_zero_biases():
+    model = build_model(FIXED, 10, seed=3)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 12
+    for layer in layers:
+        n_out, n_in, *kernel = layer.weight.shape
+        bound = (6 / ((n_in + n_out) * np.prod(kernel))) ** 0.5
+        assert layer.weight.abs().max() <= bound
+        if layer.weight.numel() > 1000:
+            assert layer.weight.abs().max() > 0.99 * bound
+            assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert not layer.bias.any()
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) == 11
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1.001e-5, 0.01)}
+
+
+@pytest.mark.parametrize("architecture", [FIXED, "resnet18"])
+def test_same_seed_same_weights_and_the_global_generator_stays(architecture):
+    before = torch.get_rng_state()
+    first, second, other = (build_model(architecture, 3, seed) for seed in (5, 5, 6))
+    assert torch.equal(torch.get_rng_state(), before)
+    states = [model.state_dict() for model in (first, second, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "n_features"),
+    [(FIXED, 256), ("resnet18", 512), ("mobilenet_v3_small", 1024), ("densenet121", 1024)],
+)
+def test_features_and_logits_have_the_promised_shapes(architecture, n_features):
+    model = build_model(architecture, 4, seed=0).eval()
+    images = torch.rand((2, 3, 32, 32)) * 255
+    with torch.inference_mode():
+        features, logits = model.features(images), model(images)
+        again = model.head(features)
+    assert (model.n_features, features.shape) == (n_features, (2, n_features))
+    assert (logits.shape, logits.dtype) == ((2, 4), torch.float32)
+    torch.testing.assert_close(logits, again)
+
+
+def test_names_begin_with_fixed_and_hold_classifiers_alone():
+    names = architecture_names()
+    assert names[0] == FIXED
+    assert {"resnet50", "vit_b_16"} <= set(names)
+    assert not {"fcn_resnet50", "raft_small"} & set(names)
+
+
+def test_architecture_without_a_linear_end_is_refused():
+    with pytest.raises(
+        ParamsError, match=r"'squeezenet1_0' does not end in a linear layer.*resnet"
+    ):
+        build_model("squeezenet1_0", 3, seed=0)
+
+
+def test_unknown_architecture_is_refused_with_the_allowed_ones():
+    with pytest.raises(ParamsError, match=r"is 'resnet7'; allowed are fixed, alexnet, .*resnet18"):
+        build_model("resnet7", 3, seed=0)
+
+
+def test_refusal_says_what_a_model_does_not_take_and_leaves_it_alone():
+    model = build_model("resnet18", 3, seed=0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert refusal(model, 32, 2, is_training=True) == ""
+    assert refusal(model, 32, 1, is_training=False) == ""
+    assert "more than 1 value per channel" in refusal(model, 32, 1, is_training=True)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -1,0 +1,71 @@
+"""Small projects in folders of their own, for tests that drive databoost as a person does."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+#: A built-in dataset that is drawn, trained on and boosted in seconds.
+SMALL = {
+    "synthetic.n_train": 60,
+    "synthetic.n_val": 30,
+    "synthetic.n_test": 20,
+    "synthetic.image_size": 64,
+    "train.epochs": 2,
+    "train.accelerator": "cpu",
+    "candidates.count": 300,
+    "search.search_k": 100000,
+}
+
+
+class Project:
+    """A project in a folder of its own, driven through the commands that a person types."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(
+        self, *command: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project folder; its streams come back as text."""
+        scripts = str(Path(sys.executable).parent)
+        variables = os.environ | {
+            "PATH": scripts + os.pathsep + os.environ["PATH"],
+            "DVC_NO_ANALYTICS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        variables.pop("MLFLOW_TRACKING_URI", None)
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=variables | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def set(self, **changes: object) -> None:
+        """Edit params.yaml; dots in keys are written as two underscores."""
+        pairs = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
+        self.run("databoost", "set", *pairs)
+
+
+def make_project(folder: Path) -> Project:
+    """Lay a project with the built-in dataset made small; not yet a git repository."""
+    (folder / "data").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "data/corrections.csv"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    # Stages depend on the code; a link would lead DVC out of the repository.
+    shutil.copytree(
+        REPOSITORY / "src",
+        folder / "src",
+        ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"),
+    )
+    project = Project(folder)
+    project.run("databoost", "set", *(f"{key}={value}" for key, value in SMALL.items()))
+    return project

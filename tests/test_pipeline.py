@@ -1,0 +1,153 @@
+"""The whole pipeline, with DVC for real, on a small built-in dataset in a folder of its own."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from projects import Project, make_project
+
+from databoost.data.images import image_id
+from databoost.data.tables import ADDITIONS, MANIFEST, SHEET, read_table
+from databoost.layout import Layout
+
+pytestmark = pytest.mark.slow
+
+
+def make_repository(folder: Path) -> Project:
+    project = make_project(folder)
+    project.run("git", "init", "--quiet", "--initial-branch=main")
+    project.run("git", "config", "user.name", "Test")
+    project.run("git", "config", "user.email", "test@example.org")
+    project.run("dvc", "init", "--quiet")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message=start")
+    return project
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_repository(tmp_path_factory.mktemp("pipeline") / "project")
+    project.run("dvc", "repro", "--quiet")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message=three rounds")
+    return project
+
+
+def layout_of(project: Project) -> Layout:
+    return Layout(project.folder)
+
+
+def test_every_round_is_complete_and_follows_from_the_one_before(reproduced: Project) -> None:
+    layout = layout_of(reproduced)
+    before: set[str] = set()
+    for name in ("r00", "r01", "r02"):
+        here = layout.round(name)
+        manifest = read_table(here.manifest, MANIFEST)
+        files = {
+            path.relative_to(here.dataset).as_posix(): image_id(path.read_bytes())
+            for path in here.dataset.rglob("*.*")
+        }
+        assert files == dict(zip(manifest["path"], manifest["image_id"], strict=True))
+        assert before <= set(manifest["image_id"])
+        before = set(manifest["image_id"])
+        sheet = read_table(here.sheet, SHEET)
+        assert set(sheet["split"]) == {"train", "val", "test"}
+        assert sheet["loss"].is_monotonic_decreasing
+        metrics = json.loads(here.metrics.read_text())
+        val = sheet[sheet["split"] == "val"]
+        assert metrics["val"]["n_misclassified"] == val["is_misclassified"].sum()
+        assert metrics["size"]["n_train"] == (manifest["split"] == "train").sum()
+
+
+def test_additions_belong_to_failures_of_the_round_before(reproduced: Project) -> None:
+    layout = layout_of(reproduced)
+    sheet = read_table(layout.round("r00").sheet, SHEET)
+    wrong = sheet[(sheet["split"] == "val") & sheet["is_misclassified"]]
+    additions = read_table(layout.round("r01").additions, ADDITIONS)
+    boost = json.loads(layout.round("r01").boost.read_text())
+    assert boost["n_queries"] == len(wrong)
+    assert boost["n_additions"] == len(additions) == 3 * len(wrong)
+    assert boost["recall"] == 1.0
+    assert set(additions["query_id"]) == set(wrong["image_id"])
+    assert set(additions["rank"]) == {1, 2, 3}
+    manifest = read_table(layout.round("r01").manifest, MANIFEST)
+    added = manifest[manifest["round_added"] == "r01"]
+    assert set(added["image_id"]) == set(additions["image_id"])
+    assert set(added["split"]) == {"train"}
+    train_of_r00 = manifest[(manifest["origin"] == "raw") & (manifest["split"] == "train")]
+    assert set(additions["parent_id"]) <= set(train_of_r00["image_id"])
+
+
+def test_no_candidate_is_added_twice(reproduced: Project) -> None:
+    layout = layout_of(reproduced)
+    both = pd.concat(
+        [read_table(layout.round(name).additions, ADDITIONS) for name in ("r01", "r02")]
+    )
+    assert not both["candidate_id"].duplicated().any()
+
+
+def test_outputs_name_no_folder_of_this_machine(reproduced: Project) -> None:
+    here = str(reproduced.folder).encode()
+    for path in (reproduced.folder / "data").rglob("*"):
+        if path.is_file():
+            assert here not in path.read_bytes(), path
+
+
+def test_a_second_repro_does_nothing(reproduced: Project) -> None:
+    done = reproduced.run("dvc", "repro")
+    assert "Running stage" not in done.stdout
+    assert "up to date" in done.stdout
+
+
+def test_another_folder_gets_the_same_bytes(
+    reproduced: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = make_repository(tmp_path_factory.mktemp("again") / "elsewhere")
+    other.run("dvc", "repro", "--quiet")
+    assert (other.folder / "dvc.lock").read_text() == (reproduced.folder / "dvc.lock").read_text()
+
+
+def test_declaring_a_round_reruns_nothing_that_is_there(reproduced: Project) -> None:
+    reproduced.run("databoost", "declare", "r03")
+    stages = [
+        line.split("'")[1]
+        for line in reproduced.run("dvc", "repro").stdout.splitlines()
+        if line.startswith("Running stage")
+    ]
+    assert stages == ["boost@r03", "train@r03", "evaluate@r03"]
+    reproduced.run("databoost", "declare", "r02")
+
+
+def test_a_clone_restores_everything_from_a_remote_without_training(
+    reproduced: Project, tmp_path: Path
+) -> None:
+    reproduced.run("dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
+    reproduced.run("dvc", "push", "--quiet")
+    clone = tmp_path / "clone"
+    reproduced.run("git", "clone", "--quiet", str(reproduced.folder), str(clone))
+    second = Project(clone)
+    second.run("dvc", "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
+    second.run("dvc", "pull", "--quiet")
+    done = second.run("dvc", "repro")
+    assert "Running stage" not in done.stdout
+    second.run("databoost", "publish")
+    first_sheet = layout_of(reproduced).round("r02").sheet.read_bytes()
+    assert layout_of(second).round("r02").sheet.read_bytes() == first_sheet
+
+
+def test_a_stop_leaves_later_rounds_complete_and_untrained(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    project = make_repository(tmp_path_factory.mktemp("stop") / "project")
+    project.set(boost__size_limit=96)
+    done = project.run("databoost", "run")
+    layout = layout_of(project)
+    boosts = [json.loads(layout.round(name).boost.read_text()) for name in ("r01", "r02")]
+    assert [boost["stop"] for boost in boosts] == ["limit", "limit"]
+    assert boosts[0]["padded"] == 96
+    assert boosts[1]["n_additions"] == 0
+    assert "its model is taken over" in done.stdout
+    assert "stopped: the size limit is reached" in done.stdout
+    r01, r02 = layout.round("r01"), layout.round("r02")
+    assert r01.checkpoint.read_bytes() == r02.checkpoint.read_bytes()
