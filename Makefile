@@ -39,7 +39,7 @@ run: setup ## round after round until the stop rule holds
 	databoost run
 
 test: setup ## the test suite
-	python -m pytest
+	python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup ## ruff and mypy --strict
 	ruff check .

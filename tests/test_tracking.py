@@ -392,7 +392,7 @@ def test_a_server_that_accepts_and_stays_silent_is_given_up(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         assert not publish_round(layout, declared(), "r00")
         warning = capsys.readouterr().err
-        assert "MLflow failed: " in warning
+        assert "MlflowException: API request to http://127.0.0.1:" in warning
         assert "secret" not in warning
         assert warning.count("\n") == 1
         with pytest.raises(TrackingError, match=r"MLflow at http://127.0.0.1:\d+ failed: .*once"):

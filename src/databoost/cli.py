@@ -174,7 +174,10 @@ def source(source: str, sha256: str) -> None:
     if source != "synthetic" and not is_url(source):
         digest = source_digest(source, layout.root)
         if sha256 and sha256 != digest:
-            raise ParamsError(f"{source} has the SHA-256 {digest}, not {sha256}")
+            raise ParamsError(
+                f"{source} has the SHA-256 {digest}, not {sha256}; without --sha256 it is taken "
+                "as it is"
+            )
     edit_params(layout.params, {"data.source": source, "data.sha256": digest})
     click.echo(f"data.source: {source}")
 
@@ -216,7 +219,7 @@ def set_params(changes: tuple[str, ...]) -> None:
         key, equals, text = change.partition("=")
         try:
             values[key] = YAML(typ="safe").load(text) if text else ""
-        except YAMLError as error:
+        except (YAMLError, ValueError) as error:  # ValueError: a date like 2024-13-45
             raise ParamsError(f"{change!r} holds no YAML value: {error}") from error
         if not equals:
             raise ParamsError(f"{change!r} is no KEY=VALUE; train.epochs=100 is one")

@@ -36,7 +36,7 @@ _PARAMS_A_BATCH, _METRICS_A_BATCH = 100, 900
 _QUIET = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 _FIRST_ANSWER = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 _LATER_ANSWERS = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
@@ -147,7 +147,7 @@ class _Store:
         name = self._params.tracking.experiment
         folder = artifact_folder(self._layout)
         if found is None:
-            return str(self._client.create_experiment(name, artifact_location=folder))
+            return str(self._client.create_experiment(name, folder))
         if folder and found.artifact_location != folder:
             raise TrackingError(
                 f"mlflow.db keeps the files of experiment {name!r} in {found.artifact_location}, "
@@ -316,7 +316,7 @@ def _warn_once(layout: Layout, uri: str, error: Exception) -> None:
         if is_recent and read_json(file) == mark:
             file.touch()
             return
-    what = str(error) if isinstance(error, TrackingError) else f"MLflow failed: {error!r}"
+    what = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {error}"
     print(
         f"warning: not logged to MLflow at {mark['store']}: {_in_one_line(what)}. Nothing is lost: "
         "`databoost publish` logs every round once it works again",
@@ -328,4 +328,4 @@ def _warn_once(layout: Layout, uri: str, error: Exception) -> None:
 
 def _in_one_line(message: object) -> str:
     text = shown_uri(" ".join(str(message).split()))  # requests' errors quote the address
-    return text if len(text) <= 400 else f"{text[:400]}..."
+    return text if len(text) <= 300 else f"{text[:300]}..."

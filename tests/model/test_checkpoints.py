@@ -49,6 +49,7 @@ save_checkpoint(Path(sys.argv[1]), make_checkpoint())
 """
 
 
+@pytest.mark.slow
 def test_same_weights_same_bytes_in_any_process_and_folder(tmp_path):
     paths = [tmp_path / "one.ckpt", tmp_path / "two" / "another.ckpt", tmp_path / "three.ckpt"]
     save_checkpoint(paths[0], make_checkpoint())

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,15 @@ from databoost.model.training import Examples, Trained, epoch_order, forget_trai
 from databoost.params import ModelParams, TrainParams
 
 CLASSES = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Several threads only wait for each other on models and images as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def make_settings(**changes: Any) -> TrainParams:
@@ -150,7 +161,9 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+import torch
 from test_training import run
+torch.set_num_threads(1)
 run(Path(sys.argv[2]), epochs=30)
 """
 
@@ -168,7 +181,7 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(tmp_path, monkeypa
     )
     while not (state / "last.ckpt").exists() or curve_rows(state) < 5:
         assert process.poll() is None
-        time.sleep(0.02)
+        time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     n_done = curve_rows(state)
@@ -239,9 +252,12 @@ def test_lone_last_image_joins_the_batch_before_where_batch_norm_needs_two(tmp_p
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true", "16-mixed"])
-@pytest.mark.filterwarnings("ignore:.*AMP with fp16 is not supported")
 def test_other_precisions_train(tmp_path, precision):
-    trained = run(tmp_path, epochs=1, precision=precision)
+    with warnings.catch_warnings(record=True) as caught:
+        trained = run(tmp_path, epochs=1, precision=precision)
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == (precision == "16-mixed")
+    assert all("Using `precision='bf16-mixed'` instead" in message for message in told)
     assert np.isfinite(trained.curve.to_numpy()).all()
     assert trained.checkpoint.model().head.weight.dtype == torch.float32
 

@@ -91,11 +91,14 @@ def _problems(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]) ->
             problems.append(f"line {number}: no image has the id {image_id!r}")
         if action not in ACTIONS:
             problems.append(
-                f"line {number}: action is {action!r}; allowed are {', '.join(ACTIONS)}"
+                f"line {number}, image {image_id}: action is {action!r}; "
+                f"allowed are {', '.join(ACTIONS)}"
             )
         elif value not in allowed[action]:
             choices = ", ".join(allowed[action]) or "nothing"
-            problems.append(f"line {number}: {action} to {value!r}; allowed: {choices}")
+            problems.append(
+                f"line {number}, image {image_id}: {action} to {value!r}; allowed: {choices}"
+            )
     for image_id, chosen in sorted(ledger.groupby("image_id"), key=lambda pair: str(pair[0])):
         actions = list(chosen["action"])
         if len(actions) != len(set(actions)) or ("delete" in actions and len(actions) > 1):

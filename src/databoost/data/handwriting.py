@@ -64,12 +64,12 @@ STYLES = {
     "pencil_serifs": Style(
         1.2, "upper", "separate", "pencil", (0.005, 0.014), (0.4, 0.65), (0.8, 1.2), 0.3
     ),
-    "fineliner": Style(1.2, "upper", "none", "pen", (0.009, 0.017), (0.3, 0.55), _WIDE),
-    "pen_bars": Style(2.2, "upper", "joint", "pen", (0.010, 0.02), (0.33, 0.6), _WIDE),
-    "pen_serifs": Style(0.8, "upper", "separate", "pen", (0.009, 0.018), (0.35, 0.6), _WIDE),
-    "marker": Style(1.0, "upper", "none", "pen", (0.022, 0.036), (0.4, 0.7), (0.8, 1.3)),
-    "marker_bars": Style(1.0, "upper", "joint", "pen", (0.02, 0.032), (0.4, 0.65), (0.8, 1.3)),
-    "lower": Style(1.6, "lower", "none", "pen", (0.010, 0.018), (0.35, 0.6), (0.9, 1.5)),
+    "fineliner": Style(1.2, "upper", "none", "pen", (0.01, 0.018), (0.38, 0.62), _WIDE),
+    "pen_bars": Style(2.2, "upper", "joint", "pen", (0.011, 0.02), (0.4, 0.65), _WIDE),
+    "pen_serifs": Style(0.8, "upper", "separate", "pen", (0.010, 0.018), (0.4, 0.62), _WIDE),
+    "marker": Style(1.0, "upper", "none", "pen", (0.02, 0.034), (0.48, 0.75), (0.8, 1.3)),
+    "marker_bars": Style(1.0, "upper", "joint", "pen", (0.02, 0.032), (0.45, 0.7), (0.8, 1.3)),
+    "lower": Style(1.6, "lower", "none", "pen", (0.011, 0.019), (0.42, 0.68), (0.9, 1.5)),
     "pencil_bars": Style(1.0, "upper", "joint", "pencil", (0.006, 0.016), (0.4, 0.65), _CLOSE, 0.5),
     "lower_marker": Style(1.0, "lower", "none", "pen", (0.022, 0.034), (0.45, 0.7), (0.8, 1.3)),
     "photo": Style(1.0, "upper", "none", "photo", (0.009, 0.02), (0.4, 0.7), _CLOSE, 0.6),

@@ -100,7 +100,7 @@ class Hand:
     @staticmethod
     def of(rng: np.random.Generator, case: Case) -> "Hand":
         """Draw a hand."""
-        low, high = (0.2, 0.42) if case == "upper" else (0.17, 0.34)
+        low, high = (0.24, 0.46) if case == "upper" else (0.2, 0.36)
         return Hand(
             slant=float(rng.normal(-0.03, 0.1)),
             width=float(rng.uniform(0.8, 1.25)),
@@ -186,7 +186,7 @@ def _letter(
 ) -> tuple[list[Floats], float]:
     """Write one letter from x = 0 on; gives its strokes and its width."""
     height, foot = 1 + rng.normal(0, 0.06), 1 + rng.normal(0, 0.035)
-    lean = rng.normal(0, 0.025)
+    lean = rng.normal(0, 0.02)
     strokes = []
     for shape in _LETTERS[case][letter]:
         points = np.array(shape, dtype=np.float64)

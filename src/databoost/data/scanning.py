@@ -90,7 +90,7 @@ def _blurred(ink: Field) -> Field:
     """Mean of each pixel's 3 by 3 neighbourhood."""
     padded = np.pad(ink, 1, mode="edge")
     rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / np.float32(9)
+    return np.asarray((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9, dtype=np.float32)
 
 
 def _thickened(is_dark: npt.NDArray[np.bool_], n: int) -> npt.NDArray[np.bool_]:

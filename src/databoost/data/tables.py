@@ -226,15 +226,15 @@ def read_recipes(path: Path) -> pd.DataFrame:
     Raises
     ------
     TableError
-        If the file is missing, is no Parquet file or lacks a column.
+        If the file is missing, is no Parquet file, lacks a column or holds other types.
     """
     try:
         frame = pd.read_parquet(path, columns=list(RECIPES.columns))
+        return RECIPES.frame({column: frame[column].to_numpy() for column in RECIPES.columns})
     except FileNotFoundError:
         raise TableError(f"{path} does not exist; the candidates stage writes it") from None
     except (OSError, ValueError) as error:
         raise TableError(f"{path} is no readable table of recipes: {error}") from error
-    return RECIPES.frame({column: frame[column].to_numpy() for column in RECIPES.columns})
 
 
 def write_recipes(path: Path, frame: pd.DataFrame) -> None:

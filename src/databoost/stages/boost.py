@@ -216,9 +216,9 @@ def _render(
     contents: dict[str, bytes] = {}
     for addition in additions:
         recipe = recipes.iloc[[addition.candidate]]
-        path = str(rows.at[recipe["parent_id"].iat[0], "path"])
-        parent = Parents([read_image(r00.dataset / path)], params.candidates)
-        content = encode_png(render(parent, recipe, params.candidates))
+        parent = rows.loc[recipe["parent_id"]].reset_index()
+        image = read_image(r00.dataset / parent["path"].iat[0])
+        content = encode_png(render(Parents(parent, [image], params.candidates), recipe))
         name = image_id(content)
         if name not in present:
             present.add(name)

@@ -1,0 +1,334 @@
+"""Recipes to pixels, in batches.
+
+A candidate is rendered at requested pixels of its own native size, which is its parent's. All of
+them together are the image to be written; its taps (see :mod:`databoost.data.resizing`) are what
+an embedder's resize would read of that image, equal to the last bit, and far fewer.
+
+The steps are: the parent's strokes are thickened or thinned, the warp reads it bilinearly, noise
+is added, the result is rounded to uint8, and a square is erased. What the warp shows beyond the
+parent, and the erased square, have the paper's colour.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from databoost.candidates.recipes import (
+    Draws,
+    Seeds,
+    Values,
+    draw,
+    hash_numbers,
+    policy_version,
+    recipe_seeds,
+)
+from databoost.candidates.warping import AFTER, BEFORE, find_warps, sample
+from databoost.data.images import Pixels
+from databoost.data.resizing import Axis, tap_axis
+from databoost.errors import DatasetError, ParamsError
+from databoost.params import CandidatesParams
+
+Positions = npt.NDArray[np.int64]
+
+# Pixels worked on at once: their float32 intermediates stay in a CPU's cache.
+_BLOCK = 2**17
+_ROW_KEYS, _COLUMN_KEYS = 2**32, 2**33
+# Mean and standard deviation of the sum of four random bytes.
+_BYTES_MEAN, _BYTES_SPREAD = 510.0, 147.8005412
+
+
+class Parents:
+    """Images that candidates are drawn from.
+
+    Parameters
+    ----------
+    images
+        uint8 pixels of any sizes, (height, width, 1) or (height, width, 3), in the order of the
+        `parent_ids` of :func:`~databoost.candidates.recipes.make_recipes`. They are not copied.
+
+    Attributes
+    ----------
+    channels
+        3 if one of them is coloured, else 1; grey ones are repeated when they are mixed.
+    paper
+        (n, channels) uint8: the median (of two middle ones the darker) of each image's outermost
+        pixels.
+
+    Raises
+    ------
+    DatasetError
+        If there is no image.
+    """
+
+    def __init__(self, images: list[Pixels]) -> None:
+        if not images:
+            raise DatasetError("0 parent images were given; candidates are drawn from 1 or more")
+        self.images = images
+        self.channels = max(image.shape[2] for image in images)
+        self.paper = np.stack([np.broadcast_to(_paper(image), self.channels) for image in images])
+        self.heights = np.array([image.shape[0] for image in images], dtype=np.int64)
+        self.widths = np.array([image.shape[1] for image in images], dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.images)
+
+
+def render_taps(
+    parents: Parents, recipes: pd.DataFrame, params: CandidatesParams, size: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Render what resizing candidates to a square would read of them.
+
+    Parameters
+    ----------
+    parents
+        Either all parents of the recipes, in their order, or the one parent of all `recipes`.
+    recipes
+        n rows of ``RECIPES``.
+    params
+        The policy that the recipes were drawn under.
+    size
+        Side of the square, in pixels.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Arguments of :func:`~databoost.data.resizing.blend_taps`: taps, (n, channels, 2 * size,
+        2 * size) uint8, and fractions of rows and of columns, (n, size) float32.
+
+    Raises
+    ------
+    ParamsError
+        If a recipe is of another policy.
+    """
+    which, seeds = _read(parents, recipes, params)
+    n, side = len(recipes), 2 * size
+    taps = torch.empty((n, parents.channels, side, side), dtype=torch.uint8)
+    row_axes = [_axis(int(length), size) for length in parents.heights[which]]
+    column_axes = [_axis(int(length), size) for length in parents.widths[which]]
+    for part in _parts(parents, which, side * side):
+        rows = np.stack([axis.positions for axis in row_axes[part]])
+        columns = np.stack([axis.positions for axis in column_axes[part]])
+        taps[part] = _render(parents, which[part], seeds[part], params, rows, columns)
+    row_fractions, column_fractions = (
+        np.array([axis.fractions for axis in axes], dtype=np.float32).reshape(n, size)
+        for axes in (row_axes, column_axes)
+    )
+    return taps, torch.from_numpy(row_fractions), torch.from_numpy(column_fractions)
+
+
+def render(parents: Parents, recipe: pd.DataFrame, params: CandidatesParams) -> Pixels:
+    """Render one candidate at its native size, which is its parent's.
+
+    Parameters
+    ----------
+    parents
+        Either all parents, or the recipe's parent alone.
+    recipe
+        One row of ``RECIPES``.
+    params
+        The policy that the recipe was drawn under.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, (height, width, ``parents.channels``).
+
+    Raises
+    ------
+    ParamsError
+        If the recipe is of another policy.
+    """
+    which, seeds = _read(parents, recipe.iloc[:1], params)
+    height, width = int(parents.heights[which[0]]), int(parents.widths[which[0]])
+    columns = np.arange(width)[None]
+    n_rows = max(1, _BLOCK // width)
+    bands = [
+        _render(parents, which, seeds, params, np.arange(top, top + n_rows)[None], columns)
+        for top in range(0, height, n_rows)
+    ]
+    pixels: Pixels = torch.cat(bands, dim=2)[0, :, :height].permute(1, 2, 0).contiguous().numpy()
+    return pixels
+
+
+def thicken(planes: Pixels, amount: float) -> Pixels:
+    """Let dark strokes grow, or shrink.
+
+    Parameters
+    ----------
+    planes
+        uint8, (channels, height, width).
+    amount
+        Pixels by which they grow on every side: with r, each pixel becomes the minimum of the
+        square of side 2 r + 1 around it; with -r the maximum. Amounts between two integers mix
+        their results, in steps of 1/256.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8, the shape of `planes`.
+    """
+    steps = int(np.floor(abs(amount) * 256 + 0.5))
+    if steps == 0:
+        return planes
+    radius, share = divmod(steps, 256)
+    extreme, neutral = (np.minimum, 255) if amount > 0 else (np.maximum, 0)
+    channels, height, width = planes.shape
+    lower = np.full((channels, height + 2, width + 2), neutral, dtype=np.uint8)
+    lower[:, 1:-1, 1:-1] = planes
+    for _ in range(radius):
+        lower = _spread(lower, extreme, neutral)
+    if share:
+        upper = _spread(lower, extreme, neutral).astype(np.uint16)
+        mixed = lower.astype(np.uint16)
+        mixed *= 256 - share
+        upper *= share
+        mixed += upper
+        mixed += 128
+        mixed >>= 8
+        lower = mixed.astype(np.uint8)
+    inner: Pixels = lower[:, 1:-1, 1:-1]
+    return inner
+
+
+def _spread(padded: Pixels, extreme: np.ufunc, neutral: int) -> Pixels:
+    # On the flat array rows are neighbours too, but between them lies the neutral rim.
+    flat = padded.reshape(-1)
+    wide = flat.copy()
+    extreme(wide[1:], flat[:-1], out=wide[1:])
+    extreme(wide[:-1], flat[1:], out=wide[:-1])
+    row = padded.shape[2]
+    tall = wide.copy()
+    extreme(tall[row:], wide[:-row], out=tall[row:])
+    extreme(tall[:-row], wide[row:], out=tall[:-row])
+    grown: Pixels = tall.reshape(padded.shape)
+    grown[:, [0, -1]] = neutral
+    grown[:, :, [0, -1]] = neutral
+    return grown
+
+
+def _read(
+    parents: Parents, recipes: pd.DataFrame, params: CandidatesParams
+) -> tuple[Positions, Seeds]:
+    policy = policy_version(params)
+    others = sorted(set(recipes["policy"]) - {policy})
+    if others:
+        raise ParamsError(
+            f"recipes were drawn under policy {', '.join(others)}, but section candidates of "
+            f"params.yaml is policy {policy}; run the candidates stage again (`dvc repro`)"
+        )
+    return recipes["candidate_id"].to_numpy(dtype=np.int64) % len(parents), recipe_seeds(recipes)
+
+
+def _parts(parents: Parents, which: Positions, n_pixels: int) -> Iterator[slice]:
+    """Cut a batch into parts whose pixels, and whose parents' pixels, are not too many."""
+    areas = (parents.heights + BEFORE + AFTER) * (parents.widths + BEFORE + AFTER)
+    most, largest, start = max(1, _BLOCK // n_pixels), 0, 0
+    for place, area in enumerate(areas[which].tolist()):
+        largest = max(largest, area)
+        n = place - start
+        if n and (n == most or (n + 1) * largest > 64 * _BLOCK):
+            yield slice(start, place)
+            start, largest = place, area
+    if len(which):
+        yield slice(start, len(which))
+
+
+def _render(
+    parents: Parents,
+    which: Positions,
+    seeds: Seeds,
+    params: CandidatesParams,
+    rows: Positions,
+    columns: Positions,
+) -> torch.Tensor:
+    """Render n candidates at the pixels (n, R) x (n, C): (n, channels, R, C) uint8."""
+    draws = draw(seeds, params)
+    heights, widths = parents.heights[which], parents.widths[which]
+    canvases = _canvases(parents, which, draws.thickness)
+    values = sample(canvases, find_warps(draws, heights, widths), rows, columns)
+    if draws.noise.any():
+        values += _noise(seeds, draws.noise, rows, columns)[:, None]
+    values.clamp_(0.0, 255.0).add_(0.5)
+    pixels = values.to(torch.int32).to(torch.uint8)
+    _erase(pixels, torch.from_numpy(parents.paper[which]), draws, (heights, widths), rows, columns)
+    return pixels
+
+
+def _canvases(parents: Parents, which: Positions, thickness: Values) -> torch.Tensor:
+    """Lay each parent on paper: (n, channels, H, W) uint8, undefined where nothing is read."""
+    margin = BEFORE + AFTER
+    shape = (parents.heights[which].max() + margin, parents.widths[which].max() + margin)
+    canvases = np.empty((len(which), parents.channels, *shape), dtype=np.uint8)
+    for canvas, parent, amount in zip(canvases, which.tolist(), thickness.tolist(), strict=True):
+        planes = thicken(parents.images[parent].transpose(2, 0, 1), amount)
+        bottom, right = BEFORE + planes.shape[1], BEFORE + planes.shape[2]
+        paper = parents.paper[parent][:, None, None]
+        canvas[:, :BEFORE, : right + AFTER] = paper
+        canvas[:, bottom : bottom + AFTER, : right + AFTER] = paper
+        canvas[:, BEFORE:bottom, :BEFORE] = paper
+        canvas[:, BEFORE:bottom, right : right + AFTER] = paper
+        canvas[:, BEFORE:bottom, BEFORE:right] = planes
+    return torch.from_numpy(canvases)
+
+
+def _noise(seeds: Seeds, spreads: Values, rows: Positions, columns: Positions) -> torch.Tensor:
+    """Draw noise, (n, R, C) float32: a sum of four random bytes (Irwin-Hall) is nearly normal."""
+    down, across = (
+        hash_numbers(seeds[:, None], positions.astype(np.uint64) + np.uint64(first))
+        .astype(np.uint32)
+        .view(np.int32)
+        for positions, first in ((rows, _ROW_KEYS), (columns, _COLUMN_KEYS))
+    )
+    keys = torch.from_numpy(down)[:, :, None] ^ torch.from_numpy(across)[:, None, :]
+    bits = keys.numpy().view(np.uint32)  # where shifts bring in zeros and products wrap
+    shifted = np.empty_like(bits)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        bits ^= np.right_shift(bits, shift, out=shifted)
+        bits *= np.uint32(factor)
+    bits ^= np.right_shift(bits, 16, out=shifted)
+    np.right_shift(bits, 8, out=shifted)
+    bits &= 0x00FF00FF
+    shifted &= 0x00FF00FF
+    bits += shifted
+    bits += np.right_shift(bits, 16, out=shifted)
+    bits &= 0x7FF
+    noise = keys.to(torch.float32)
+    noise -= _BYTES_MEAN
+    noise *= torch.from_numpy((spreads / _BYTES_SPREAD).astype(np.float32)).view(-1, 1, 1)
+    return noise
+
+
+def _erase(
+    pixels: torch.Tensor,
+    paper: torch.Tensor,
+    draws: Draws,
+    lengths: tuple[Positions, Positions],
+    rows: Positions,
+    columns: Positions,
+) -> None:
+    heights, widths = lengths
+    sides = np.floor(draws.erasing * np.minimum(heights, widths) + 0.5)
+    tops = np.floor(draws.erasing_y * (heights - sides + 1))
+    lefts = np.floor(draws.erasing_x * (widths - sides + 1))
+    for place in np.flatnonzero(sides).tolist():
+        side, top, left = sides[place], tops[place], lefts[place]
+        down = np.flatnonzero((rows[place] >= top) & (rows[place] < top + side))
+        across = np.flatnonzero((columns[place] >= left) & (columns[place] < left + side))
+        cells = (torch.from_numpy(down)[:, None], torch.from_numpy(across)[None, :])
+        pixels[place][:, cells[0], cells[1]] = paper[place][:, None, None]
+
+
+def _paper(image: Pixels) -> Pixels:
+    rim = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
+    colour: Pixels = np.sort(rim, axis=0)[(len(rim) - 1) // 2]
+    return colour
+
+
+@lru_cache(maxsize=4096)
+def _axis(length: int, size: int) -> Axis:
+    return tap_axis(length, size)

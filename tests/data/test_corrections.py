@@ -1,0 +1,130 @@
+"""The ledger: how it is read, applied and refused."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from databoost.data.corrections import apply_corrections, read_corrections
+from databoost.data.tables import CORRECTIONS, RAW_INDEX
+from databoost.errors import CorrectionError, TableError
+
+CLASSES = ["i", "ii", "v"]
+IMAGES = RAW_INDEX.frame(
+    {
+        "image_id": ["a", "b", "c", "d", "a", "c", "h"],
+        "path": [f"{number}.png" for number in range(7)],
+        "split": ["train", "train", "val", "val", "val", "test", "test"],
+        "label": ["i", "ii", "v", "i", "ii", "v", "i"],
+    }
+)
+
+
+def ledger(*lines: str) -> pd.DataFrame:
+    """Give a ledger of lines written ``id action value``."""
+    cells = [[*line.split(), "", ""][:3] for line in lines]
+    return CORRECTIONS.frame(
+        {
+            "image_id": [cell[0] for cell in cells],
+            "action": [cell[1] for cell in cells],
+            "value": [cell[2] for cell in cells],
+            "reason": ["seen"] * len(cells),
+        }
+    )
+
+
+def told(images: pd.DataFrame) -> list[str]:
+    assert list(images.index) == list(range(len(images)))
+    return [f"{row.path} {row.split} {row.label}" for row in images.itertuples()]
+
+
+def problems(*lines: str) -> list[str]:
+    with pytest.raises(CorrectionError, match=r"data/corrections\.csv has") as caught:
+        apply_corrections(IMAGES, ledger(*lines), CLASSES)
+    first, *rest = str(caught.value).split("\n  - ")
+    assert first == f"data/corrections.csv has {len(rest)} bad line(s):"
+    return rest
+
+
+def test_no_file_is_no_correction(tmp_path: Path) -> None:
+    pd.testing.assert_frame_equal(read_corrections(tmp_path / "no.csv"), CORRECTIONS.empty())
+
+
+def test_blanks_around_cells_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "corrections.csv"
+    path.write_text(
+        "image_id, action, value, reason\n a , relabel, ii , it is a two \nb,delete,,\n,,,\n"
+    )
+    read = read_corrections(path)
+    assert read.to_numpy().tolist() == [
+        ["a", "relabel", "ii", " it is a two "],
+        ["b", "delete", "", ""],
+    ]
+
+
+def test_a_ledger_without_a_column_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "corrections.csv"
+    path.write_text("image_id,action\n")
+    with pytest.raises(TableError, match=r"corrections\.csv lacks column value, reason; correct"):
+        read_corrections(path)
+
+
+def test_an_empty_ledger_changes_nothing() -> None:
+    pd.testing.assert_frame_equal(apply_corrections(IMAGES, ledger(), CLASSES), IMAGES)
+
+
+def test_each_action_holds_for_every_copy_that_is_not_held_out() -> None:
+    before = IMAGES.copy()
+    corrected = apply_corrections(
+        IMAGES, ledger("a relabel v", "c delete", "b move val", "d relabel ii"), CLASSES
+    )
+    assert told(corrected) == [
+        "0.png train v",
+        "1.png val ii",
+        "3.png val ii",
+        "4.png val v",
+        "5.png test v",
+        "6.png test i",
+    ]
+    pd.testing.assert_frame_equal(IMAGES, before)
+
+
+def test_an_image_may_be_relabelled_and_moved() -> None:
+    corrected = apply_corrections(IMAGES, ledger("a move train", "a relabel ii"), CLASSES)
+    assert told(corrected)[0] == "0.png train ii"
+    assert told(corrected)[4] == "4.png train ii"
+
+
+def test_everything_may_be_deleted() -> None:
+    corrected = apply_corrections(IMAGES, ledger(*(f"{name} delete" for name in "abcd")), CLASSES)
+    assert told(corrected) == ["5.png test v", "6.png test i"]
+
+
+def test_all_bad_lines_are_one_error() -> None:
+    assert problems(
+        "zz relabel i", "a relabel iv", "b remove", "c move test", "d delete yes", "h delete"
+    ) == [
+        "line 2: no image has the id 'zz'",
+        "line 3, image a: relabel to 'iv'; allowed: i, ii, v",
+        "line 4, image b: action is 'remove'; allowed are relabel, delete, move",
+        "line 5, image c: move to 'test'; allowed: train, val",
+        "line 6, image d: delete to 'yes'; allowed: nothing",
+        "line 7: image h is held out and never corrected",
+    ]
+
+
+def test_contradicting_lines_are_refused() -> None:
+    assert problems(
+        "a relabel ii", "b delete", "a relabel v", "b move val", "c delete", "c delete"
+    ) == [
+        "lines 2, 4: image a is corrected more than one way",
+        "lines 3, 5: image b is corrected more than one way",
+        "lines 6, 7: image c is corrected more than one way",
+    ]
+
+
+def test_a_line_may_have_several_faults() -> None:
+    assert problems("zz fly") == [
+        "line 2: no image has the id 'zz'",
+        "line 2, image zz: action is 'fly'; allowed are relabel, delete, move",
+    ]

@@ -1,0 +1,320 @@
+"""Datasets: the rule of size, duplicates, splits, and the files of a snapshot."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from databoost.data.datasets import (
+    apply_split,
+    check_usable,
+    choose_validation,
+    padded_size,
+    read_classes,
+    read_manifest,
+    resolve_duplicates,
+    room_left,
+    sort_manifest,
+    write_dataset,
+)
+from databoost.data.tables import CLASSES, DUPLICATES, MANIFEST, RAW_INDEX, write_table
+from databoost.errors import DatasetError, TableError
+from databoost.params import SplitParams
+
+
+def raw(*rows: str) -> pd.DataFrame:
+    """Give a raw index of rows written ``id split/label/file``."""
+    cells = [(row.split()[0], row.split()[1]) for row in rows]
+    return RAW_INDEX.frame(
+        {
+            "image_id": [image_id for image_id, _ in cells],
+            "path": [path for _, path in cells],
+            "split": [path.split("/")[0] for _, path in cells],
+            "label": [path.split("/")[1] for _, path in cells],
+        }
+    )
+
+
+def told(duplicates: pd.DataFrame) -> list[str]:
+    assert list(duplicates.columns) == list(DUPLICATES.columns)
+    return [f"{row.image_id} {row.path}: {row.outcome}" for row in duplicates.itertuples()]
+
+
+def manifest(*paths: str) -> pd.DataFrame:
+    n = len(paths)
+    cells = {column: [""] * n for column in MANIFEST.columns}
+    cells |= {
+        "image_id": [f"{number:016x}" for number in range(n)],
+        "path": list(paths),
+        "split": [path.split("/")[0] for path in paths],
+        "label": [path.split("/")[1] for path in paths],
+        "similarity": [np.nan] * n,
+    }
+    return MANIFEST.frame(cells)
+
+
+def test_classes_keep_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "classes.csv"
+    write_table(path, CLASSES.frame({"label": ["x", "i", "v"]}), CLASSES)
+    assert read_classes(path) == ["x", "i", "v"]
+    with pytest.raises(TableError, match="does not exist"):
+        read_classes(tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_val", "batch_size", "size"),
+    [
+        (0, 0, 8, 0),
+        (1, 0, 8, 8),
+        (1, 1, 8, 16),
+        (9544, 456, 8, 10_000),
+        (9545, 456, 8, 10_008),
+        (9536, 457, 8, 10_000),
+        (9999, 1, 1, 10_000),
+    ],
+)
+def test_size_is_counted_in_padded_batches(
+    n_train: int, n_val: int, batch_size: int, size: int
+) -> None:
+    assert padded_size(n_train, n_val, batch_size) == size
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_val", "room"),
+    [
+        (9543, 456, 1),  # 9,999 images
+        (9544, 456, 0),  # 10,000
+        (9545, 456, 0),  # 10,001
+        (9535, 457, 1),  # validation fills 464 places
+        (9536, 457, 0),
+        (0, 456, 9544),
+        (0, 20_000, 0),
+    ],
+)
+def test_room_under_the_limit(n_train: int, n_val: int, room: int) -> None:
+    assert room_left(n_train, n_val, 8, 10_000) == room
+
+
+def test_room_is_exactly_what_the_size_allows() -> None:
+    for limit in (95, 96, 97, 100, 104):
+        for n_val in range(1, 20):
+            for n_train in range(60, 110):
+                room = room_left(n_train, n_val, 8, limit)
+                assert room is not None
+                fits = padded_size(n_train, n_val, 8) <= limit
+                assert fits or room == 0
+                if room:
+                    assert padded_size(n_train + room, n_val, 8) <= limit
+                if fits:
+                    assert padded_size(n_train + room + 1, n_val, 8) > limit
+
+
+def test_no_limit_is_no_number() -> None:
+    assert room_left(10**9, 1, 8, 0) is None
+
+
+def test_images_without_copies_stay() -> None:
+    images = raw("a train/i/1.png", "b val/i/2.png", "c test/i/3.png")
+    resolved = resolve_duplicates(images)
+    pd.testing.assert_frame_equal(resolved.images, images)
+    assert told(resolved.duplicates) == []
+
+
+def test_no_images_have_no_duplicates() -> None:
+    resolved = resolve_duplicates(RAW_INDEX.empty())
+    assert len(resolved.images) == 0
+    assert told(resolved.duplicates) == []
+
+
+def test_within_a_split_the_first_by_path_stays() -> None:
+    images = raw("a train/i/3.png", "b train/i/4.png", "a train/i/1.png", "a train/i/2.png")
+    resolved = resolve_duplicates(images)
+    assert list(resolved.images["path"]) == ["train/i/4.png", "train/i/1.png"]
+    assert told(resolved.duplicates) == [
+        "a train/i/1.png: kept",
+        "a train/i/2.png: dropped",
+        "a train/i/3.png: dropped",
+    ]
+
+
+def test_across_train_and_val_the_validation_copy_stays() -> None:
+    resolved = resolve_duplicates(raw("a train/i/1.png", "a val/i/9.png", "a val/i/8.png"))
+    assert list(resolved.images["path"]) == ["val/i/8.png"]
+    assert told(resolved.duplicates) == [
+        "a train/i/1.png: dropped",
+        "a val/i/8.png: kept",
+        "a val/i/9.png: dropped",
+    ]
+
+
+def test_a_file_under_two_labels_goes_out_altogether() -> None:
+    resolved = resolve_duplicates(
+        raw("a train/i/1.png", "a val/ii/2.png", "a train/i/3.png", "b train/i/4.png")
+    )
+    assert list(resolved.images["path"]) == ["train/i/4.png"]
+    assert told(resolved.duplicates) == [
+        "a train/i/1.png: dropped: two labels",
+        "a train/i/3.png: dropped: two labels",
+        "a val/ii/2.png: dropped: two labels",
+    ]
+
+
+def test_held_out_copies_stay_and_are_listed() -> None:
+    resolved = resolve_duplicates(
+        raw(
+            "a train/i/1.png",
+            "a test/i/2.png",
+            "a test/i/3.png",
+            "b val/i/4.png",
+            "b label_book/ii/5.png",
+        )
+    )
+    assert list(resolved.images["path"]) == [
+        "train/i/1.png",
+        "test/i/2.png",
+        "val/i/4.png",
+        "label_book/ii/5.png",
+    ]
+    assert told(resolved.duplicates) == [
+        "a test/i/2.png: kept",
+        "a test/i/3.png: dropped",
+        "a train/i/1.png: kept: also in test",
+        "b val/i/4.png: kept: also in label_book",
+    ]
+
+
+def test_duplicates_do_not_depend_on_the_order_of_the_rows() -> None:
+    rows = ["a train/i/1.png", "a val/i/2.png", "b train/i/3.png", "b train/ii/4.png"]
+    rows += ["c train/i/5.png", "c train/i/6.png", "d train/v/7.png", "d test/v/8.png"]
+    expected = resolve_duplicates(raw(*rows))
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(rows))
+        resolved = resolve_duplicates(raw(*(rows[position] for position in order)))
+        assert set(resolved.images["path"]) == set(expected.images["path"])
+        assert told(resolved.duplicates) == told(expected.duplicates)
+
+
+@pytest.mark.parametrize(
+    ("n", "val_fraction", "n_val"),
+    [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (10, 0.2, 2), (10, 0.99, 9), (100, 0.333, 33)],
+)
+def test_validation_share_of_a_class(n: int, val_fraction: float, n_val: int) -> None:
+    assert choose_validation(pd.Series(["i"] * n), val_fraction, seed=0).sum() == n_val
+
+
+def test_validation_is_drawn_by_class_and_seed() -> None:
+    labels = pd.Series(["i"] * 40 + ["ii"] * 20, index=[f"{number:03d}" for number in range(60)])
+    chosen = choose_validation(labels, 0.25, seed=3)
+    assert chosen.dtype == bool
+    assert chosen.index.equals(labels.index)
+    assert chosen.groupby(labels).sum().to_dict() == {"i": 10, "ii": 5}
+    assert chosen.equals(choose_validation(labels, 0.25, seed=3))
+    assert not chosen.equals(choose_validation(labels, 0.25, seed=4))
+    assert chosen[:40].to_list() != sorted(chosen[:40])
+
+
+def test_a_given_split_is_kept() -> None:
+    images = raw("a train/i/1.png", "b val/i/2.png")
+    given = SplitParams(strategy="given", val_fraction=0.5, seed=0)
+    pd.testing.assert_frame_equal(apply_split(images, given), images)
+
+
+def test_a_stratified_split_pools_train_and_val_alone() -> None:
+    rows = [f"{number:03d} train/{'i' if number % 2 else 'v'}/{number}.png" for number in range(40)]
+    rows += ["x test/i/x.png", "y label_book/i/y.png", "z val/i/z.png"]
+    stratified = SplitParams(strategy="stratified", val_fraction=0.25, seed=1)
+    again = apply_split(raw(*rows), stratified)
+    assert again.groupby(["split", "label"]).size().to_dict() == {
+        ("label_book", "i"): 1,
+        ("test", "i"): 1,
+        ("train", "i"): 16,
+        ("train", "v"): 15,
+        ("val", "i"): 5,
+        ("val", "v"): 5,
+    }
+    by_id = again.set_index("image_id")["split"].to_dict()
+    other_order = apply_split(raw(*rows[::-1]), stratified)
+    assert other_order.set_index("image_id")["split"].to_dict() == by_id
+    other_seed = SplitParams(strategy="stratified", val_fraction=0.25, seed=2)
+    assert apply_split(raw(*rows), other_seed).set_index("image_id")["split"].to_dict() != by_id
+
+
+def test_a_snapshot_that_can_be_trained_on_passes() -> None:
+    check_usable(manifest("train/i/a.png", "train/ii/b.png", "val/i/c.png"))
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([], r"no image is left in train; look at data/corrections\.csv and the split section"),
+        (["train/i/a.png"], "no image is left in val; look at"),
+        (["val/i/a.png"], "no image is left in train; look at"),
+        (
+            ["train/i/a.png", "val/v/b.png", "val/ii/c.png", "val/i/d.png"],
+            "validation has classes that training lacks: ii, v; split.strategy: stratified",
+        ),
+    ],
+)
+def test_a_snapshot_that_cannot_be_trained_on(paths: list[str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        check_usable(manifest(*paths))
+
+
+def test_a_dataset_holds_the_files_of_its_manifest_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    write_dataset(manifest("train/i/old.png"), folder, lambda image_id: b"old")
+    snapshot = manifest("train/i/a.png", "train/ii/b.png", "val/i/c.png")
+    write_dataset(snapshot, folder, lambda image_id: image_id.encode())
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.png")}
+    assert sorted(files) == list(snapshot["path"])
+    assert files["train/ii/b.png"].read_bytes() == b"0000000000000001"
+
+
+def test_a_dataset_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    write_dataset(manifest("train/i/old.png"), folder, lambda image_id: b"old")
+
+    def content(image_id: str) -> bytes:
+        if image_id.endswith("1"):
+            raise OSError("disk is full")
+        return b"new"
+
+    with pytest.raises(OSError, match="disk is full"):
+        write_dataset(manifest("train/i/a.png", "train/i/b.png"), folder, content)
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["old.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+
+
+def test_manifests_are_sorted_by_split_and_path() -> None:
+    paths = ["test/i/a.png", "label_book/i/a.png", "val/i/a.png", "train/ii/a.png", "train/i/b.png"]
+    ordered = sort_manifest(manifest(*paths))
+    assert list(ordered["path"]) == [
+        "train/i/b.png",
+        "train/ii/a.png",
+        "val/i/a.png",
+        "test/i/a.png",
+        "label_book/i/a.png",
+    ]
+    assert list(ordered.index) == [0, 1, 2, 3, 4]
+    assert list(ordered.columns) == list(MANIFEST.columns)
+    pd.testing.assert_frame_equal(
+        sort_manifest(manifest(*paths[::-1]))[["path"]], ordered[["path"]]
+    )
+
+
+def test_a_manifest_is_read_with_a_look_at_its_files(tmp_path: Path) -> None:
+    snapshot = manifest("train/i/a.png", "train/i/b.png", "val/i/c.png")
+    path, folder = tmp_path / "manifest.csv", tmp_path / "dataset"
+    with pytest.raises(TableError, match="does not exist"):
+        read_manifest(path, folder)
+    write_table(path, snapshot, MANIFEST)
+    write_dataset(snapshot, folder, lambda image_id: b"")
+    pd.testing.assert_frame_equal(read_manifest(path, folder), snapshot)
+    for name in ("train/i/b.png", "val/i/c.png"):
+        (folder / name).unlink()
+    message = (
+        r"dataset lacks 2 of the 3 images of manifest\.csv, train/i/b\.png first; `dvc checkout`"
+    )
+    with pytest.raises(DatasetError, match=message):
+        read_manifest(path, folder)

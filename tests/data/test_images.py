@@ -1,0 +1,250 @@
+"""Image files of every sort to pixels, and pixels to PNG files."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from databoost.data import images
+from databoost.data.images import (
+    FORMATS,
+    decode,
+    encode_png,
+    file_ending,
+    image_id,
+    read_image,
+    write_png,
+)
+from databoost.errors import ImageError
+
+GREY = np.array([[0, 100, 200], [255, 7, 1]], dtype=np.uint8)
+COLOURS = np.array(
+    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[1, 2, 3], [9, 9, 9], [250, 128, 0]]],
+    dtype=np.uint8,
+)
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+LOSSLESS = sorted(set(FORMATS) - {"JPEG"})
+
+
+def saved(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def encoded(pixels: np.ndarray, file_format: str) -> bytes:
+    lossless = {"lossless": True} if file_format == "WEBP" else {}
+    return saved(Image.fromarray(pixels), file_format, **lossless)
+
+
+def png(
+    width: int, height: int, depth: int, colour_type: int, rows: bytes, **chunks: bytes
+) -> bytes:
+    """Write a PNG file by hand, for what Pillow can't write."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(name + body))
+        return struct.pack(">I", len(body)) + name + body + check
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    between = b"".join(chunk(name.encode(), body) for name, body in chunks.items())
+    body = chunk(b"IHDR", header) + between + chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("file_format", LOSSLESS)
+def test_colours_come_back_exactly(file_format: str) -> None:
+    pixels = decode(encoded(COLOURS, file_format))
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, COLOURS)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM", "BMP"])
+def test_grey_stays_one_channel(file_format: str) -> None:
+    np.testing.assert_array_equal(decode(encoded(GREY, file_format)), GREY[:, :, None])
+
+
+def test_jpeg_comes_close() -> None:
+    flat = np.full((16, 16, 3), (200, 30, 90), dtype=np.uint8)
+    pixels = decode(encoded(flat, "JPEG")).astype(int)
+    assert np.abs(pixels - flat).max() <= 3
+    grey = decode(saved(Image.new("L", (16, 8), 77), "JPEG"))
+    np.testing.assert_array_equal(grey, np.full((8, 16, 1), 77))
+    assert decode(saved(Image.new("CMYK", (5, 4)), "JPEG")).shape == (4, 5, 3)
+
+
+def test_sixteen_bits_become_eight() -> None:
+    values = np.array([[0, 65535, 257, 32768]], dtype=np.uint16)
+    expected = [[[0], [255], [1], [128]]]
+    assert decode(saved(Image.fromarray(values))).tolist() == expected
+    assert decode(saved(Image.fromarray(values), "TIFF")).tolist() == expected
+    pgm = b"P5 4 1 65535\n" + values.astype(">u2").tobytes()
+    assert decode(pgm).tolist() == expected
+    # Colours: each row is a filter byte, then three big-endian values a pixel.
+    rows = b"\0" + np.array([65535, 257, 0], dtype=">u2").tobytes()
+    assert decode(png(1, 1, 16, 2, rows)).tolist() == [[[255, 1, 0]]]
+
+
+def test_eight_bits_in_a_wider_file_stay_as_they_are() -> None:
+    values = np.array([[0, 255, 17]], dtype=np.int32)
+    assert decode(saved(Image.fromarray(values), "TIFF")).tolist() == [[[0], [255], [17]]]
+    values = np.array([[-3.0, 16.6, 300.0]], dtype=np.float32)
+    assert decode(saved(Image.fromarray(values), "TIFF")).tolist() == [[[0], [17], [255]]]
+
+
+def test_one_bit_is_black_and_white() -> None:
+    image = Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert("1")
+    assert decode(saved(image)).tolist() == [[[0], [255]]]
+
+
+def test_palettes_are_resolved() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 0])
+    image.putpixel((1, 0), 1)
+    assert decode(saved(image)).tolist() == [[[10, 20, 30], [200, 100, 0]]]
+    assert decode(saved(image, "GIF")).tolist() == [[[10, 20, 30], [200, 100, 0]]]
+    transparent = saved(image, transparency=0)
+    assert decode(transparent).tolist() == [[[255, 255, 255], [200, 100, 0]]]
+
+
+def test_transparency_is_laid_over_white() -> None:
+    rgba = np.array([[[255, 0, 0, 255], [0, 0, 0, 0], [0, 0, 0, 51]]], dtype=np.uint8)
+    expected = [[[255, 0, 0], [255, 255, 255], [204, 204, 204]]]
+    for file_format in ("PNG", "TIFF"):
+        assert decode(saved(Image.fromarray(rgba), file_format)).tolist() == expected
+    assert decode(saved(Image.fromarray(rgba), "WEBP", lossless=True)).tolist() == expected
+    rgb = Image.fromarray(COLOURS)
+    assert decode(saved(rgb, transparency=(255, 0, 0)))[0, :2].tolist() == [[255] * 3, [0, 255, 0]]
+
+
+def test_transparent_grey_is_still_grey() -> None:
+    channels = Image.merge("LA", (Image.new("L", (1, 1), 0), Image.new("L", (1, 1), 51)))
+    assert decode(saved(channels)).tolist() == [[[204]]]
+    grey = Image.fromarray(np.array([[0, 100]], dtype=np.uint8))
+    assert decode(saved(grey, transparency=0)).tolist() == [[[255], [100]]]
+    assert decode(saved(grey.convert("1"), transparency=0)).tolist() == [[[255], [255]]]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        (1, [[1, 2, 3], [4, 5, 6]]),
+        (2, [[3, 2, 1], [6, 5, 4]]),
+        (3, [[6, 5, 4], [3, 2, 1]]),
+        (6, [[4, 1], [5, 2], [6, 3]]),
+        (8, [[3, 6], [2, 5], [1, 4]]),
+    ],
+)
+def test_the_rotation_that_a_camera_noted_is_applied(
+    orientation: int, expected: list[list[int]]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    values = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint8)
+    content = saved(Image.fromarray(values), exif=exif)
+    assert decode(content)[:, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_of_several_frames_the_first_counts(file_format: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    content = saved(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
+    np.testing.assert_array_equal(decode(content), np.array(frames[0]))
+
+
+def test_a_jpeg_of_several_pictures_is_a_jpeg(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(saved(pictures[0], "MPO", save_all=True, append_images=pictures[1:]))
+    red, _, blue = read_image(path)[8, 8].astype(int)
+    assert red > 250
+    assert blue < 5
+    assert file_ending(path) == ".jpg"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_cut_short_files_are_refused(file_format: str) -> None:
+    content = encoded(NOISE, file_format)
+    assert decode(content).shape == NOISE.shape
+    for length in (len(content) // 2, 30, 1):
+        with pytest.raises(ImageError, match=r"not a readable image \(|not an image: allowed are"):
+            decode(content[:length])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"hello", "not an image: allowed are PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM"),
+        (b"PK\x03\x04" + bytes(40), "not an image: allowed are PNG"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image: allowed are PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image: allowed are PNG"),
+        (png(10_000, 5_001, 8, 0, b""), "has 10000 x 5001 pixels; at most 50,000,000 are read"),
+        (png(60_000, 60_000, 8, 0, b""), "DecompressionBombError"),
+    ],
+)
+def test_what_is_no_image_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        decode(content)
+
+
+def test_the_limit_on_pixels_is_reached_and_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encode_png(NOISE)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1200)
+    assert decode(content).shape == (40, 30, 3)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1199)
+    with pytest.raises(ImageError, match="has 30 x 40 pixels; at most 1,199 are read"):
+        decode(content)
+
+
+@pytest.mark.parametrize(("file_format", "ending"), FORMATS.items())
+def test_endings_follow_the_content(tmp_path: Path, file_format: str, ending: str) -> None:
+    path = tmp_path / "image.wrong"
+    path.write_bytes(encoded(COLOURS, file_format))
+    assert file_ending(path) == ending
+
+
+def test_files_without_an_image_have_no_ending(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    with pytest.raises(ImageError, match=r"image\.png: not a readable image: .*No such file"):
+        file_ending(path)
+    path.write_bytes(b"hello")
+    with pytest.raises(ImageError, match=r"image\.png: not an image: allowed are PNG"):
+        file_ending(path)
+    path.write_bytes(png(60_000, 60_000, 8, 0, b""))
+    with pytest.raises(ImageError, match=r"image\.png: not a readable image: .*bomb"):
+        file_ending(path)
+    path.write_bytes(png(10_000, 10_000, 8, 0, b""))
+    assert file_ending(path) == ".png"
+
+
+def test_reading_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    with pytest.raises(ImageError, match=r"image\.png: No such file or directory"):
+        read_image(path)
+    path.write_bytes(b"")
+    with pytest.raises(ImageError, match=r"image\.png: the file is empty"):
+        read_image(path)
+    with pytest.raises(ImageError, match="Is a directory"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("pixels", [GREY[:, :, None], COLOURS, NOISE[::2, ::-1]])
+def test_png_files_hold_the_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = tmp_path / "new" / "image.png"
+    name = write_png(path, pixels)
+    content = path.read_bytes()
+    assert content == encode_png(pixels.copy())
+    assert name == image_id(content)
+    np.testing.assert_array_equal(read_image(path), pixels)
+    assert [file.name for file in path.parent.iterdir()] == ["image.png"]
+
+
+def test_the_id_of_an_image_is_its_digest() -> None:
+    # SHA-256 of "abc": FIPS 180-2, appendix B.1.
+    assert image_id(b"abc") == "ba7816bf8f01cfea"

@@ -1,0 +1,118 @@
+"""Who imports whom: a module imports only what stands above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from projects import REPOSITORY
+
+SOURCE = REPOSITORY / "src" / "databoost"
+#: The modules in the order in which a reader meets them; each wing is one line or more.
+ORDER = """
+    errors params layout
+    data.files data.tables data.images data.resizing
+    data.lettering data.scanning data.handwriting data.synthetic
+    data.archives data.sources data.datasets data.raw data.corrections
+    model.architectures model.checkpoints model.trainer model.training model.evaluation
+    model.pretrained
+    candidates.recipes candidates.warping candidates.augmentation
+    candidates.embedding candidates.search
+    boosting
+    views.sheets views.projection views.plots views.page
+    outcomes stores tracking
+    stages.ingest stages.prepare stages.candidates stages.train stages.evaluate stages.boost
+    stages.report
+    rounds
+    cli
+""".split()  # noqa: SIM905
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
+FILES = {module_name(path): path for path in SOURCE.rglob("*.py") if path.name != "__init__.py"}
+
+
+def imported(path: Path) -> set[str]:
+    """Give the dotted names that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            # The name may be a module of its own: from databoost.data import tables.
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own_modules(path: Path) -> set[str]:
+    """Give the modules of databoost that a file imports."""
+    found = set()
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "databoost":
+            modules = {".".join(parts[1:end]) for end in range(2, len(parts) + 1)} & FILES.keys()
+            assert modules, f"{path} imports {name}, which is no module"
+            found |= modules
+    return found
+
+
+def importers(package: str) -> set[str]:
+    return {
+        name
+        for name, path in FILES.items()
+        if any(f"{other}.".startswith(f"{package}.") for other in imported(path))
+    }
+
+
+def test_every_module_has_its_place() -> None:
+    missing = sorted(FILES.keys() - set(ORDER))
+    assert not missing, f"put {missing} where they belong in ORDER"
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_module_imports_only_what_stands_above_it(name: str) -> None:
+    above = ORDER[: ORDER.index(name)]
+    below = own_modules(FILES[name]) - set(above)
+    assert not below, f"{name} imports {sorted(below)}, which do not stand above it in ORDER"
+
+
+def test_the_packages_hold_nothing_but_modules() -> None:
+    for path in SOURCE.rglob("__init__.py"):
+        assert imported(path) == set()
+
+
+def test_only_tracking_imports_mlflow() -> None:
+    assert importers("mlflow") <= {"tracking"}
+
+
+def test_none_imports_dvc() -> None:
+    assert importers("dvc") == set()
+
+
+def test_nothing_heavy_is_imported_by_the_command_line_at_once() -> None:
+    tree = ast.parse(FILES["cli"].read_text(encoding="utf-8"))
+    at_once = {
+        name.name if isinstance(node, ast.Import) else node.module
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in node.names
+    }
+    assert at_once <= {"sys", "collections.abc", "pathlib", "typing", "click", "databoost.errors"}
+
+
+def test_images_are_opened_in_one_place() -> None:
+    """``Image.open`` and every other reader of image files that is installed."""
+    openers = set()
+    for name, path in FILES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and (
+                node.attr in ("imread", "decode_image", "read_image", "decode_png", "decode_jpeg")
+                or (node.attr == "open" and ast.unparse(node.value).endswith("Image"))
+            ):
+                openers.add(name)
+        if {"PIL.Image.open", "matplotlib.image", "torchvision.io"} & imported(path):
+            openers.add(name)
+    assert openers == {"data.images"}

@@ -1,0 +1,300 @@
+"""The command line: help, errors, and what each command calls."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from projects import REPOSITORY
+
+from databoost.cli import main
+from databoost.errors import SourceError
+from databoost.layout import Layout
+from databoost.params import read_params
+
+STAGES = ["ingest", "prepare", "train", "evaluate", "candidates", "boost"]
+HEAVY = ("torch", "torchvision", "mlflow", "pandas", "numpy", "PIL", "annoy", "dvc", "umap")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a project folder to run in."""
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def databoost(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="databoost")
+
+
+def refusal(*arguments: str) -> str:
+    """Run a command that must fail with one message, and give the message."""
+    result = databoost(*arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert isinstance(result.exception, SystemExit)
+    return result.stderr.removeprefix("error: ").removesuffix("\n")
+
+
+@pytest.mark.parametrize("command", list(main.commands))
+def test_every_command_explains_itself_by_an_example(command: str) -> None:
+    result = databoost(command, "--help")
+    assert result.exit_code == 0
+    _, _, examples = result.stdout.partition("Example")
+    assert f"  databoost {command}" in examples
+    assert databoost(command, "-h").stdout == result.stdout
+
+
+def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
+    result = databoost("--help")
+    assert result.exit_code == 0
+    _, _, listing = result.stdout.partition("Commands:\n")
+    names = [line.split()[0] for line in listing.splitlines()]
+    assert names[:6] == STAGES
+    assert set(names) == set(main.commands)
+    assert "databoost run" in result.stdout
+
+
+def test_version_is_the_packages() -> None:
+    result = databoost("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("databoost, version ")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["publish", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from databoost.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False)\n"
+        f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_gets_the_layout_the_params_and_its_round(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def called(*arguments: Any) -> None:
+        calls.append(arguments)
+
+    monkeypatch.setitem(
+        sys.modules, f"databoost.stages.{stage}", SimpleNamespace(**{stage: called})
+    )
+    rounds = ["r01"] if stage in ("train", "evaluate", "boost") else []
+    result = databoost(stage, *rounds)
+    assert result.exit_code == 0, result.output
+    assert calls == [(Layout(Path()), read_params(folder / "params.yaml"), *rounds)]
+    if rounds:
+        declared = ", ".join(read_params(folder / "params.yaml").rounds)
+        assert refusal(stage, "r77") == (
+            f"'r77' is no declared round; declared are {declared} (`databoost declare` adds one)"
+        )
+        assert len(calls) == 1
+
+
+def failing(error: BaseException) -> Callable[..., None]:
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    return fail
+
+
+def test_an_error_is_one_line_without_a_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = SimpleNamespace(ingest=failing(SourceError("photos.zip does not exist")))
+    monkeypatch.setitem(sys.modules, "databoost.stages.ingest", stage)
+    assert refusal("ingest") == "photos.zip does not exist"
+
+
+def test_a_defect_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = SimpleNamespace(ingest=failing(ZeroDivisionError("a defect")))
+    monkeypatch.setitem(sys.modules, "databoost.stages.ingest", stage)
+    assert isinstance(databoost("ingest").exception, ZeroDivisionError)
+
+
+def test_an_interruption_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = SimpleNamespace(ingest=failing(KeyboardInterrupt()))
+    monkeypatch.setitem(sys.modules, "databoost.stages.ingest", stage)
+    result = databoost("ingest")
+    assert result.exit_code == 130
+    assert result.stderr == "\ninterrupted; the same command goes on from here\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([stage] for stage in ("ingest", "prepare", "candidates")),
+        *([stage, "r00"] for stage in ("train", "evaluate", "boost")),
+        *(["run"], ["declare", "r01"], ["params"], ["set", "train.epochs=1"], ["publish"]),
+        ["source", "synthetic"],
+    ],
+)
+def test_outside_of_a_project_every_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refusal(*arguments) == (
+        "params.yaml does not exist; run databoost in a project folder, the one with params.yaml"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_usage_is_clicks_own_error(folder: Path) -> None:
+    for arguments in (["train"], ["fly"], ["run", "--max-rounds", "0"], ["set"]):
+        result = databoost(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Usage: ")
+
+
+def test_run_tells_why_it_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Layout, int | None]] = []
+
+    def run_rounds(layout: Layout, max_rounds: int | None) -> str:
+        calls.append((layout, max_rounds))
+        return "the size limit is reached (r04)"
+
+    monkeypatch.setattr("databoost.rounds.run_rounds", run_rounds)
+    assert databoost("run").stdout == "stopped: the size limit is reached (r04)\n"
+    assert databoost("run", "--max-rounds", "2").exit_code == 0
+    assert calls == [(Layout(Path()), None), (Layout(Path()), 2)]
+
+
+def test_declare_writes_params(folder: Path) -> None:
+    assert databoost("declare", "r03").stdout == "declared: r00, r01, r02, r03\n"
+    assert read_params(folder / "params.yaml").rounds == ("r00", "r01", "r02", "r03")
+    assert databoost("declare", "r00").stdout == "declared: r00\n"
+    assert "is no round; rounds are called r00, r01" in refusal("declare", "3")
+
+
+def test_params_prints_what_set_takes(folder: Path) -> None:
+    assert databoost("declare", "r01").exit_code == 0
+    lines = databoost("params").stdout.splitlines()
+    assert f"train.epochs = {read_params(folder / 'params.yaml').train.epochs}" in lines
+    assert "rounds = ['r00', 'r01']" in lines
+    assert "boosts.r01 = {'previous': 'r00'}" in lines
+    result = databoost(
+        "set", "train.epochs=100", "boost.strategy=random", "candidates.mirror={iv: vi}"
+    )
+    assert result.stdout == "train.epochs=100\nboost.strategy=random\ncandidates.mirror={iv: vi}\n"
+    lines = databoost("params").stdout.splitlines()
+    assert "train.epochs = 100" in lines
+    assert "boost.strategy = random" in lines
+    assert "candidates.mirror = {'iv': 'vi'}" in lines
+
+
+def test_params_lists_every_fault(folder: Path) -> None:
+    path = folder / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"count: \d+", "count: 0", text).replace("neighbors:", "neighbours:")
+    path.write_text(text, encoding="utf-8")
+    message = refusal("params")
+    assert message.startswith("params.yaml has 3 bad value(s):\n")
+    for key in ("candidates.count: ", "boost.neighbors: ", "boost.neighbours: "):
+        assert f"\n  - {key}" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.epochs=0", "params.yaml (after the change) has 1 bad value(s):\n  - train.epochs"),
+        ("train.speed=1", "params.yaml has no key 'train.speed'; `databoost params` lists all"),
+        ("=1", "params.yaml has no key ''; `databoost params` lists all"),
+        ("train.epochs", "'train.epochs' is no KEY=VALUE; train.epochs=100 is one"),
+        ("train.epochs=[", "'train.epochs=[' holds no YAML value: "),
+        ("tracking.boost=2024-13-45", "'tracking.boost=2024-13-45' holds no YAML value: month"),
+        ("tracking.boost=", "params.yaml (after the change) has 1 bad value(s):\n  - tracking"),
+    ],
+)
+def test_a_refused_set_leaves_the_file_alone(folder: Path, change: str, message: str) -> None:
+    before = (folder / "params.yaml").read_bytes()
+    assert refusal("set", "train.batch_size=4", change).startswith(message)
+    assert (folder / "params.yaml").read_bytes() == before
+
+
+def test_a_value_may_be_empty_or_hold_an_equals_sign(folder: Path) -> None:
+    assert databoost("set", "data.sha256=", "tracking.boost=lr=1e-4").exit_code == 0
+    params = read_params(folder / "params.yaml")
+    assert (params.data.sha256, params.tracking.boost) == ("", "lr=1e-4")
+
+
+def test_source_notes_what_a_folder_holds(folder: Path) -> None:
+    (folder / "photos" / "cat").mkdir(parents=True)
+    picture = folder / "photos" / "cat" / "1.png"
+    picture.write_bytes(b"one")
+    assert databoost("source", "photos").stdout == "data.source: photos\n"
+    first = read_params(folder / "params.yaml").data
+    assert first.source == "photos"
+    assert len(first.sha256) == 64
+    assert databoost("source", "photos", "--sha256", first.sha256).exit_code == 0
+    picture.write_bytes(b"two")
+    assert databoost("source", "photos").exit_code == 0
+    second = read_params(folder / "params.yaml").data.sha256
+    assert second != first.sha256
+    refused = databoost("source", "photos", "--sha256", first.sha256)
+    assert refused.exit_code == 1
+    assert refused.stderr.splitlines()[-1] == (  # the lines before are a progress bar
+        f"error: photos has the SHA-256 {second}, not {first.sha256}; without --sha256 it is "
+        "taken as it is"
+    )
+    assert read_params(folder / "params.yaml").data.sha256 == second
+
+
+def test_source_takes_urls_unseen_and_synthetic_back(folder: Path) -> None:
+    digest = "a" * 64
+    url = "https://example.org/photos.zip"
+    assert databoost("source", url, "--sha256", digest).exit_code == 0
+    data = read_params(folder / "params.yaml").data
+    assert (data.source, data.sha256) == (url, digest)
+    assert "data.sha256: String should match pattern" in refusal("source", url, "--sha256", "abc")
+    assert databoost("source", "synthetic").exit_code == 0
+    data = read_params(folder / "params.yaml").data
+    assert (data.source, data.sha256) == ("synthetic", "")
+
+
+def test_publish_tells_the_rounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [["r00", "r01"], []]
+    module = SimpleNamespace(publish=lambda layout, params: answers.pop(0))
+    monkeypatch.setitem(sys.modules, "databoost.tracking", module)
+    assert databoost("publish").stdout == "published: r00, r01\n"
+    assert databoost("publish").stdout == "published: nothing new\n"
+
+
+def test_weights_tells_how_to_embed_with_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download_weights(architecture: str, into: Path) -> Path:
+        return into / f"{architecture}.pth"
+
+    module = SimpleNamespace(download_weights=download_weights)
+    monkeypatch.setitem(sys.modules, "databoost.model.pretrained", module)
+    path = "data/weights/resnet50.pth"
+    lines = databoost("weights").stdout.splitlines()
+    assert lines[0] == f"{path} is complete. To embed with it:"
+    assert lines[2].startswith(f"  dvc add {path} ")
+    # The command it prints is one that works.
+    assert databoost(*lines[1].split()[1:]).exit_code == 0
+    embedding = read_params(folder / "params.yaml").embedding
+    assert (embedding.architecture, embedding.weights, embedding.image_size) == (
+        "resnet50",
+        path,
+        224,
+    )
+    assert databoost("weights", "resnet18", "--into", "x").stdout.startswith("x/resnet18.pth is")

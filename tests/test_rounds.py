@@ -1,0 +1,148 @@
+"""The loop over rounds, with DVC stubbed out."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from projects import REPOSITORY
+
+from databoost import rounds
+from databoost.data.files import write_json
+from databoost.errors import DataboostError, DatasetError, ParamsError
+from databoost.layout import Layout
+from databoost.params import edit_params, read_params
+from databoost.rounds import declare_rounds, run_rounds, stop_after
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    layout = Layout(tmp_path)
+    declare_rounds(layout, "r00")
+    return layout
+
+
+def finish(
+    layout: Layout,
+    name: str,
+    n_misclassified: int = 5,
+    n_train: int = 100,
+    stop: str | None = None,
+) -> None:
+    """Write what evaluate and boost leave behind, as far as the loop reads it."""
+    here = layout.round(name)
+    size = {"n_train": n_train, "n_val": 8}
+    write_json(here.metrics, {"val": {"n_misclassified": n_misclassified}, "size": size})
+    if name != "r00":
+        write_json(here.boost, {"stop": stop})
+
+
+@pytest.fixture
+def dvc(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, ...]]]:
+    """Stand in for DVC: each call finishes every declared round as it is told to."""
+
+    def install(**told: dict[str, Any]) -> list[tuple[str, ...]]:
+        calls: list[tuple[str, ...]] = []
+
+        def reproduce(layout: Layout) -> None:
+            declared = read_params(layout.params).rounds
+            calls.append(declared)
+            for name in declared:
+                finish(layout, name, **told.get(name, {}))
+
+        monkeypatch.setattr(rounds, "_reproduce", reproduce)
+        return calls
+
+    return install
+
+
+def test_declaring_goes_up_and_down(layout: Layout) -> None:
+    params = declare_rounds(layout, "r02")
+    assert params.rounds == ("r00", "r01", "r02")
+    assert {name: boost.previous for name, boost in params.boosts.items()} == {
+        "r01": "r00",
+        "r02": "r01",
+    }
+    assert read_params(layout.params) == params
+    assert declare_rounds(layout, "r00").boosts == {}
+    with pytest.raises(ParamsError, match="'r1' is no round"):
+        declare_rounds(layout, "r1")
+
+
+def test_rounds_follow_until_nothing_is_misclassified(
+    layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
+) -> None:
+    calls = dvc(r02={"n_misclassified": 0})
+    assert run_rounds(layout, None) == "no validation image is misclassified (r02)"
+    assert calls == [("r00",), ("r00", "r01"), ("r00", "r01", "r02")]
+    assert read_params(layout.params).rounds == ("r00", "r01", "r02")
+
+
+def test_the_number_of_new_rounds_can_be_capped(
+    layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
+) -> None:
+    calls = dvc()
+    declare_rounds(layout, "r01")
+    assert run_rounds(layout, 2) == "2 new round(s), as asked (r03)"
+    assert [len(declared) for declared in calls] == [2, 3, 4]
+
+
+def test_a_finished_boost_declares_nothing(
+    layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
+) -> None:
+    calls = dvc(r01={"stop": "nothing_new"})
+    assert run_rounds(layout, None) == "no candidate is left that would be new (r01)"
+    assert run_rounds(layout, None) == "no candidate is left that would be new (r01)"
+    assert calls == [("r00",), ("r00", "r01"), ("r00", "r01")]
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({}, None),
+        ({"stop": "limit"}, "the size limit is reached"),
+        ({"stop": "nothing_misclassified"}, "no validation image is misclassified"),
+        ({"stop": "nothing_new"}, "no candidate is left that would be new"),
+        ({"n_misclassified": 0}, "no validation image is misclassified"),
+        ({"n_train": 9991}, None),  # 9991 + 8 = 9999: one more fits
+        ({"n_train": 9992}, "the size limit is reached"),  # 10,000
+        ({"n_train": 9993}, "the size limit is reached"),  # 10,001, counted as 10,008
+    ],
+)
+def test_stop_rule(layout: Layout, told: dict[str, Any], reason: str | None) -> None:
+    declare_rounds(layout, "r01")
+    finish(layout, "r01", **told)
+    assert stop_after(layout, read_params(layout.params)) == reason
+
+
+def test_without_a_size_limit_size_stops_nothing(layout: Layout) -> None:
+    finish(layout, "r00", n_train=1_000_000)
+    assert stop_after(layout, edit_params(layout.params, {"boost.size_limit": 0})) is None
+
+
+def test_a_round_that_is_not_complete_is_no_reason(layout: Layout) -> None:
+    with pytest.raises(DatasetError, match=r"r00 is not complete: .*metrics\.json is missing; run"):
+        stop_after(layout, read_params(layout.params))
+
+
+def test_dvc_runs_in_the_project_and_its_failure_is_told(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[tuple[list[str], Path]] = []
+
+    def run(command: list[str], cwd: Path, check: bool) -> SimpleNamespace:
+        commands.append((command, cwd))
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(DataboostError, match="dvc repro failed, see above; what it completed is"):
+        run_rounds(layout, None)
+    ((command, cwd),) = commands
+    assert Path(command[0]).name == "dvc"
+    assert command[1:] == ["repro"]
+    assert cwd == layout.root
+    assert read_params(layout.params).rounds == ("r00",)
