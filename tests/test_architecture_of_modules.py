@@ -17,7 +17,7 @@ ORDER = """
     model.pretrained
     candidates.recipes candidates.warping candidates.augmentation
     candidates.embedding candidates.search
-    boosting
+    boosting additions
     views.sheets views.projection views.plots views.page
     outcomes stores tracking
     stages.ingest stages.prepare stages.candidates stages.train stages.evaluate stages.boost

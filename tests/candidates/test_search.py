@@ -173,7 +173,7 @@ def test_recall_is_the_share_of_true_neighbours_found(found, truth, share):
 
 
 def test_queries_of_another_embedder_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match="queries have 3 dimensions, the candidates 4; .*run"):
+    with pytest.raises(DatasetError, match=r"queries have 3 dimensions, the candidates 4; .*run"):
         find_neighbours(np.eye(3, dtype=np.float32), 1, AXES, tmp_path, make_params())
 
 

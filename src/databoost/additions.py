@@ -1,0 +1,154 @@
+"""Additions as tables: candidates become a pool, choices become rows, a snapshot grows.
+
+The pure counterpart, on tables, of :mod:`databoost.boosting` on arrays.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from databoost.boosting import Addition, Pool, Stop
+from databoost.candidates.recipes import recipe_names
+from databoost.data.datasets import padded_size, room_left, sort_manifest
+from databoost.data.tables import ADDITIONS, MANIFEST
+from databoost.params import Params
+
+_DECIMALS = 6
+
+
+def misclassified(sheet: pd.DataFrame) -> pd.DataFrame:
+    """Take the queries from an image sheet: misclassified validation images, ordered by id."""
+    wrong = sheet[(sheet["split"] == "val") & sheet["is_misclassified"]]
+    return wrong.sort_values("image_id").reset_index(drop=True)
+
+
+def candidate_pool(recipes: pd.DataFrame, manifest: pd.DataFrame, classes: list[str]) -> Pool:
+    """Code the candidates by label and parent, and mark those that the snapshot has already.
+
+    Parameters
+    ----------
+    recipes
+        ``RECIPES`` rows of all candidates, in the order of their ids.
+    manifest
+        ``MANIFEST`` of the snapshot that is to grow.
+    classes
+        Labels; their positions are the codes.
+    """
+    parents = pd.Index(sorted(set(recipes["parent_id"])))
+    added = manifest[manifest["origin"] != "raw"]
+    counts: Counter[int] = Counter(parents.get_indexer(pd.Index(added["parent_id"])).tolist())
+    return Pool(
+        pd.Index(classes).get_indexer(pd.Index(recipes["label"])).astype(np.int64),
+        parents.get_indexer(pd.Index(recipes["parent_id"])).astype(np.int64),
+        np.isin(recipe_names(recipes), added["recipe"].to_numpy()),
+        counts,
+    )
+
+
+def addition_rows(
+    chosen: list[tuple[str, Addition]], recipes: pd.DataFrame, queries: pd.DataFrame, strategy: str
+) -> pd.DataFrame:
+    """Write the log of a round's additions, one row each, in the order they were handed out.
+
+    Parameters
+    ----------
+    chosen
+        Image id of the drawn candidate, and why it was chosen.
+    queries
+        The failures, in the order that ``Addition.query`` counts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``ADDITIONS``.
+    """
+    asked = [addition.query for _, addition in chosen]
+
+    def of_query(column: str) -> list[str]:
+        return [str(queries.at[query, column]) if query >= 0 else "" for query in asked]
+
+    picked = recipes.iloc[[addition.candidate for _, addition in chosen]]
+    columns: dict[str, Any] = {
+        "image_id": [name for name, _ in chosen],
+        "candidate_id": picked["candidate_id"].to_numpy(),
+        "label": picked["label"].to_numpy(),
+        "parent_id": picked["parent_id"].to_numpy(),
+        "recipe": recipe_names(picked),
+        "strategy": [strategy] * len(chosen),
+        "query_id": of_query("image_id"),
+        "query_label": of_query("label"),
+        "query_predicted_label": of_query("predicted_label"),
+        "similarity": np.array([addition.similarity for _, addition in chosen]).round(_DECIMALS),
+        "rank": [addition.rank for _, addition in chosen],
+    }
+    return ADDITIONS.frame(columns)
+
+
+def grown_manifest(manifest: pd.DataFrame, added: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Append a round's additions (``ADDITIONS``) to the manifest as training images."""
+    if added.empty:
+        return sort_manifest(manifest)
+    new = MANIFEST.frame(
+        {
+            "image_id": added["image_id"].to_numpy(),
+            "path": ("train/" + added["label"] + "/" + added["image_id"] + ".png").to_numpy(),
+            "split": ["train"] * len(added),
+            "label": added["label"].to_numpy(),
+            "origin": added["strategy"].to_numpy(),
+            "parent_id": added["parent_id"].to_numpy(),
+            "recipe": added["recipe"].to_numpy(),
+            "round_added": [name] * len(added),
+            "query_id": added["query_id"].to_numpy(),
+            "similarity": added["similarity"].to_numpy(),
+        }
+    )
+    return sort_manifest(pd.concat([manifest, new], ignore_index=True))
+
+
+def snapshot_room(manifest: pd.DataFrame, params: Params) -> int | None:
+    """Count the training images that the size limit still admits; None if there is no limit."""
+    return room_left(*_counts(manifest), params.train.batch_size, params.boost.size_limit)
+
+
+def boost_summary(
+    name: str,
+    params: Params,
+    grown: pd.DataFrame,
+    n_queries: int,
+    added: pd.DataFrame,
+    recall: float | None,
+    stop: Stop | None,
+) -> dict[str, Any]:
+    """Sum a boost up for ``boost.json``.
+
+    Parameters
+    ----------
+    grown
+        ``MANIFEST`` with the additions.
+    recall
+        Share of the true neighbours that the search found; None if it did not search.
+    """
+    n_train, n_val = _counts(grown)
+    similarity = added["similarity"].mean()
+    return {
+        "round": name,
+        "previous": params.boosts[name].previous,
+        "strategy": params.boost.strategy,
+        "n_queries": n_queries,
+        "n_additions": len(added),
+        "n_train": n_train,
+        "n_val": n_val,
+        "padded": padded_size(n_train, n_val, params.train.batch_size),
+        "limit": params.boost.size_limit,
+        "mean_similarity": None if np.isnan(similarity) else round(float(similarity), _DECIMALS),
+        "recall": None if recall is None else round(recall, _DECIMALS),
+        "search": params.search.method,
+        "stop": stop,
+    }
+
+
+def _counts(manifest: pd.DataFrame) -> tuple[int, int]:
+    n_train = int((manifest["split"] == "train").sum())
+    return n_train, int((manifest["split"] == "val").sum())

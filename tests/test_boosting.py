@@ -1,0 +1,355 @@
+"""Who gets which candidate: by hand, and against a brute-force account of the rules."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from databoost import boosting
+from databoost.boosting import (
+    Addition,
+    Choice,
+    Pool,
+    choose_deepening,
+    choose_nearest,
+    choose_random,
+    stop_reason,
+)
+from databoost.candidates.search import Neighbours
+
+PLENTY = 1_000
+
+
+def make_neighbours(*lists: list[tuple[int, float]]) -> Neighbours:
+    """Lists of (candidate, similarity), filled up to one length with -1 as a search does."""
+    depth = max((len(entries) for entries in lists), default=0)
+    ids = np.full((len(lists), depth), -1, dtype=np.int64)
+    similarities = np.full((len(lists), depth), -np.inf, dtype=np.float32)
+    for row, entries in enumerate(lists):
+        for column, (candidate, value) in enumerate(entries):
+            ids[row, column], similarities[row, column] = candidate, value
+    return Neighbours(ids, similarities)
+
+
+def make_pool(
+    n: int,
+    labels: list[int] | None = None,
+    parents: list[int] | None = None,
+    used: tuple[int, ...] = (),
+    parent_counts: dict[int, int] | None = None,
+) -> Pool:
+    return Pool(
+        np.array(labels or [0] * n, dtype=np.int64),
+        np.array(parents or range(n), dtype=np.int64),
+        np.isin(np.arange(n), used),
+        Counter(parent_counts or {}),
+    )
+
+
+def given(choice: Choice | list[Addition]) -> list[tuple[int, int, int]]:
+    """(query, candidate, rank) in the order in which they were handed out."""
+    additions = choice.additions if isinstance(choice, Choice) else choice
+    return [(addition.query, addition.candidate, addition.rank) for addition in additions]
+
+
+def zeros(n: int) -> np.ndarray:
+    return np.zeros(n, dtype=np.int64)
+
+
+def test_turn_by_turn_the_nearest_first():
+    neighbours = make_neighbours(
+        [(0, 0.5), (1, 0.375), (2, 0.25)], [(3, 0.875), (4, 0.75), (5, 0.625)]
+    )
+    choice = choose_nearest(neighbours, zeros(2), make_pool(6), n_each=2, room=PLENTY)
+    assert choice.additions == [
+        Addition(3, 1, 0.875, 1),
+        Addition(0, 0, 0.5, 1),
+        Addition(4, 1, 0.75, 2),
+        Addition(1, 0, 0.375, 2),
+    ]
+    assert choice.is_complete
+
+
+def test_of_two_that_want_the_same_the_more_similar_has_it():
+    neighbours = make_neighbours([(7, 0.5), (2, 0.25)], [(7, 0.75), (3, 0.5)])
+    choice = choose_nearest(neighbours, zeros(2), make_pool(8), n_each=1, room=PLENTY)
+    assert given(choice) == [(1, 7, 1), (0, 2, 1)]
+
+
+def test_equal_similarities_go_to_the_first_query():
+    neighbours = make_neighbours([(1, 0.5), (2, 0.5)], [(1, 0.5), (2, 0.5)], [(1, 0.5), (2, 0.5)])
+    choice = choose_nearest(neighbours, zeros(3), make_pool(3), n_each=1, room=PLENTY)
+    assert given(choice) == [(0, 1, 1), (1, 2, 1)]
+    assert not choice.is_complete
+
+
+def test_loser_of_a_conflict_waits_for_its_place_in_the_turn():
+    """Query 0 loses 9 to query 1, and query 2 stands before query 0's second choice."""
+    neighbours = make_neighbours([(9, 0.875), (1, 0.125)], [(9, 1.0), (2, 0.5)], [(3, 0.25)])
+    choice = choose_nearest(neighbours, zeros(3), make_pool(10), n_each=1, room=2)
+    assert given(choice) == [(1, 9, 1), (2, 3, 1)]
+    assert choice.is_complete
+
+
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [
+        (0, []),
+        (1, [(1, 3, 1)]),
+        (2, [(1, 3, 1), (0, 0, 1)]),
+        (3, [(1, 3, 1), (0, 0, 1), (1, 4, 2)]),
+        (4, [(1, 3, 1), (0, 0, 1), (1, 4, 2), (0, 1, 2)]),
+        (5, [(1, 3, 1), (0, 0, 1), (1, 4, 2), (0, 1, 2)]),
+    ],
+)
+def test_short_room_is_shared_fairly_and_the_last_turn_goes_to_the_nearest(room, expected):
+    neighbours = make_neighbours([(0, 0.5), (1, 0.375)], [(3, 0.875), (4, 0.75)])
+    choice = choose_nearest(neighbours, zeros(2), make_pool(5), n_each=2, room=room)
+    assert given(choice) == expected
+    assert choice.is_complete
+
+
+def test_cap_per_parent_counts_earlier_rounds():
+    neighbours = make_neighbours([(0, 0.875), (1, 0.75), (2, 0.625), (3, 0.5), (4, 0.375)])
+    parents = [5, 5, 6, 6, 7]
+    pool = make_pool(5, parents=parents, parent_counts={5: 1})
+    assert given(choose_nearest(neighbours, zeros(1), pool, 3, PLENTY, max_per_parent=2)) == [
+        (0, 0, 1),
+        (0, 2, 2),
+        (0, 3, 3),
+    ]
+    assert given(choose_nearest(neighbours, zeros(1), pool, 3, PLENTY, max_per_parent=1)) == [
+        (0, 2, 1),
+        (0, 4, 2),
+    ]
+    assert [
+        given(choose_nearest(neighbours, zeros(1), pool, 3, PLENTY))[i][1] for i in range(3)
+    ] == [
+        0,
+        1,
+        2,
+    ]
+    assert pool.parent_counts == {5: 1}
+
+
+def test_cap_can_close_an_offer_that_was_open_when_the_turn_began():
+    neighbours = make_neighbours([(0, 0.75), (2, 0.25)], [(1, 0.5), (3, 0.125)])
+    pool = make_pool(4, parents=[8, 8, 9, 9])
+    choice = choose_nearest(neighbours, zeros(2), pool, 1, PLENTY, max_per_parent=1)
+    assert given(choice) == [(0, 0, 1), (1, 3, 1)]
+
+
+def test_label_filter():
+    neighbours = make_neighbours(
+        [(0, 0.875), (1, 0.75), (2, 0.5)], [(0, 0.625), (1, 0.5), (3, 0.25)]
+    )
+    pool = make_pool(4, labels=[1, 0, 0, 1])
+    labels = np.array([0, 1])
+    choice = choose_nearest(neighbours, labels, pool, 1, PLENTY, same_label=True)
+    assert given(choice) == [(0, 1, 1), (1, 0, 1)]
+    assert given(choose_nearest(neighbours, labels, pool, 1, PLENTY)) == [(0, 0, 1), (1, 1, 1)]
+
+
+def test_used_candidates_are_passed_over():
+    neighbours = make_neighbours([(0, 0.75), (1, 0.5), (2, 0.25)])
+    pool = make_pool(3, used=(0, 2))
+    choice = choose_nearest(neighbours, zeros(1), pool, 2, PLENTY)
+    assert given(choice) == [(0, 1, 1)]
+    assert not choice.is_complete
+
+
+def test_no_queries_and_no_neighbours():
+    assert choose_nearest(make_neighbours(), zeros(0), make_pool(3), 2, PLENTY) == Choice([], True)
+    empty = make_neighbours([], [])
+    assert choose_nearest(empty, zeros(2), make_pool(3), 2, PLENTY) == Choice([], False)
+
+
+class Searching:
+    """A search over whole lists that notes how deep it was asked to go."""
+
+    def __init__(self, neighbours: Neighbours) -> None:
+        self.neighbours = neighbours
+        self.depths: list[int] = []
+
+    def __call__(self, k: int) -> Neighbours:
+        self.depths.append(k)
+        return Neighbours(self.neighbours.ids[:, :k], self.neighbours.similarities[:, :k])
+
+
+def line(n: int) -> list[tuple[int, float]]:
+    return [(candidate, 1 - candidate / 1024) for candidate in range(n)]
+
+
+def test_search_stays_shallow_while_every_query_gets_its_share():
+    search = Searching(make_neighbours(line(500), line(500)))
+    additions = choose_deepening(search, zeros(2), make_pool(500), 3, PLENTY)
+    assert given(additions) == [(0, 0, 1), (1, 1, 1), (0, 2, 2), (1, 3, 2), (0, 4, 3), (1, 5, 3)]
+    assert search.depths == [24]
+
+
+def test_search_deepens_past_used_candidates():
+    search = Searching(make_neighbours(line(500)))
+    pool = make_pool(500, used=tuple(range(100)))
+    assert given(choose_deepening(search, zeros(1), pool, 1, PLENTY)) == [(0, 100, 1)]
+    assert search.depths == [8, 64, 500]
+
+
+def test_search_ends_at_the_last_candidate_at_the_deepest_and_when_the_room_is_full(monkeypatch):
+    search = Searching(make_neighbours(line(20)))
+    assert (
+        given(choose_deepening(search, zeros(1), make_pool(20, used=tuple(range(20))), 1, 9)) == []
+    )
+    assert search.depths == [8, 20]
+    monkeypatch.setattr(boosting, "DEEPEST", 100)
+    search = Searching(make_neighbours(line(500)))
+    pool = make_pool(500, used=tuple(range(99)))
+    assert given(choose_deepening(search, zeros(1), pool, 2, PLENTY)) == [(0, 99, 1)]
+    assert search.depths == [16, 100]
+    search = Searching(make_neighbours(line(500), line(500)))
+    pool = make_pool(500, used=tuple(range(7)))
+    assert given(choose_deepening(search, zeros(2), pool, 1, room=1)) == [(0, 7, 1)]
+    assert search.depths == [8]
+
+
+def test_random_control_is_seeded_and_takes_as_many_as_asked():
+    pool = make_pool(100, used=tuple(range(0, 100, 2)))
+    chosen = choose_random(20, pool, seed=3)
+    candidates = [addition.candidate for addition in chosen]
+    assert len(set(candidates)) == 20
+    assert all(candidate % 2 for candidate in candidates)
+    assert {(addition.query, addition.rank) for addition in chosen} == {(-1, 0)}
+    assert all(np.isnan(addition.similarity) for addition in chosen)
+    assert given(choose_random(20, pool, seed=3)) == given(chosen)
+    assert given(choose_random(20, pool, seed=4)) != given(chosen)
+    assert given(choose_random(10, pool, seed=3)) == given(chosen)[:10]
+    assert len(choose_random(99, pool, seed=3)) == 50
+    assert choose_random(0, pool, seed=3) == []
+
+
+def test_random_control_keeps_the_cap_and_draws_evenly():
+    pool = make_pool(40, parents=[number % 4 for number in range(40)], parent_counts={0: 2, 1: 5})
+    chosen = [addition.candidate % 4 for addition in choose_random(40, pool, 0, max_per_parent=3)]
+    assert Counter(chosen) == {0: 1, 2: 3, 3: 3}
+    assert pool.parent_counts == {0: 2, 1: 5}
+    firsts = Counter(choose_random(1, make_pool(4), seed)[0].candidate for seed in range(400))
+    assert all(60 < firsts[candidate] < 140 for candidate in range(4))
+
+
+@pytest.mark.parametrize(
+    ("n_queries", "n_additions", "room", "reason"),
+    [
+        (0, 0, None, "nothing_misclassified"),
+        (0, 0, 0, "nothing_misclassified"),
+        (5, 0, 0, "limit"),
+        (5, 15, 15, "limit"),
+        (5, 14, 15, None),
+        (5, 15, None, None),
+        (5, 0, 15, "nothing_new"),
+        (5, 0, None, "nothing_new"),
+    ],
+)
+def test_stop_reason(n_queries, n_additions, room, reason):
+    assert stop_reason(n_queries, n_additions, room) == reason
+
+
+def draw_case(random: np.random.Generator) -> tuple[Neighbours, np.ndarray, Pool, dict[str, Any]]:
+    """A small round with few distinct similarities (many ties), labels, parents and limits."""
+    n, n_queries, depth = (int(random.integers(1, high)) for high in (25, 7, 15))
+    depth = min(depth, n)
+    lists = []
+    for _ in range(n_queries):
+        found = random.permutation(n)[: random.integers(0, depth + 1)]
+        values = random.integers(0, 9, len(found)) / 8
+        lists.append(
+            sorted(zip(found.tolist(), values, strict=True), key=lambda pair: (-pair[1], pair[0]))
+        )
+    pool = make_pool(
+        n,
+        labels=random.integers(0, 2, n).tolist(),
+        parents=random.integers(0, 6, n).tolist(),
+        used=tuple(np.flatnonzero(random.random(n) < 0.2)),
+        parent_counts={0: 1, 1: 2},
+    )
+    limits = {
+        "n_each": int(random.integers(1, 5)),
+        "room": int(random.choice([0, 1, 3, 6, 10, PLENTY])),
+        "same_label": bool(random.integers(0, 2)),
+        "max_per_parent": int(random.integers(0, 4)),
+    }
+    return make_neighbours(*lists), random.integers(0, 2, n_queries), pool, limits
+
+
+class Account:
+    """The rules word for word: who could have what, asked anew before each addition."""
+
+    def __init__(
+        self, neighbours: Neighbours, labels: np.ndarray, pool: Pool, limits: dict[str, Any]
+    ) -> None:
+        self.neighbours, self.labels, self.pool, self.limits = neighbours, labels, pool, limits
+        self.taken: list[int] = []
+
+    def is_free(self, query: int, candidate: int) -> bool:
+        parent = self.pool.parents[candidate]
+        siblings = sum(self.pool.parents[other] == parent for other in self.taken)
+        cap = self.limits["max_per_parent"]
+        return (
+            not self.pool.used[candidate]
+            and candidate not in self.taken
+            and (not cap or siblings + self.pool.parent_counts[int(parent)] < cap)
+            and (not self.limits["same_label"] or self.pool.labels[candidate] == self.labels[query])
+        )
+
+    def nearest(self, query: int) -> tuple[float, int, int] | None:
+        """(-similarity, query, candidate) of the nearest candidate that is free for the query."""
+        row = zip(self.neighbours.ids[query], self.neighbours.similarities[query], strict=True)
+        free = [(-float(s), query, int(c)) for c, s in row if c >= 0 and self.is_free(query, c)]
+        return min(free, key=lambda offer: offer[0], default=None)
+
+    def choose(self) -> list[tuple[int, int, int]]:
+        found = []
+        for turn in range(1, self.limits["n_each"] + 1):
+            waiting = set(range(len(self.labels)))
+            while len(found) < self.limits["room"]:
+                offers = [offer for query in waiting if (offer := self.nearest(query))]
+                if not offers:
+                    break
+                _, query, candidate = min(offers)
+                self.taken.append(candidate)
+                waiting.remove(query)
+                found.append((query, candidate, turn))
+        return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_small_cases_obey_the_rules(seed):
+    random = np.random.default_rng(seed)
+    for _ in range(75):
+        neighbours, labels, pool, limits = draw_case(random)
+        choice = choose_nearest(neighbours, labels, pool, **limits)
+        n_each, room, cap = (limits[name] for name in ("n_each", "room", "max_per_parent"))
+        assert given(choice) == Account(neighbours, labels, pool, limits).choose()
+
+        candidates = [addition.candidate for addition in choice.additions]
+        assert len(set(candidates)) == len(candidates) <= room
+        assert not pool.used[candidates].any()
+        n_by_parent = Counter(pool.parents[candidates].tolist())
+        if cap:
+            assert all(n + pool.parent_counts[p] <= cap for p, n in n_by_parent.items())
+
+        account = Account(neighbours, labels, pool, limits)
+        for addition in choice.additions:  # nobody was passed by a nearer free candidate
+            offer = account.nearest(addition.query)
+            assert offer == (-addition.similarity, addition.query, addition.candidate)
+            account.taken.append(addition.candidate)
+
+        shares = Counter(addition.query for addition in choice.additions)
+        ranks = Counter((addition.query, addition.rank) for addition in choice.additions)
+        assert set(ranks.values()) <= {1}
+        could_go_on = [query for query in range(len(labels)) if account.nearest(query)]
+        least = min((shares[query] for query in could_go_on), default=n_each)
+        assert all(share <= min(n_each, least + 1) for share in shares.values())
+        if len(choice.additions) < room:
+            assert all(shares[query] == n_each for query in could_go_on)
+        everyone_served = all(shares[query] == n_each for query in range(len(labels)))
+        assert choice.is_complete == (everyone_served or len(choice.additions) >= room)
