@@ -32,14 +32,14 @@ $(VENV)/installed: requirements.lock pyproject.toml
 repro: setup ## dvc repro; DATA=<folder | archive | URL> takes the images from there
 	$(if $(DATA),databoost source "$(DATA)")
 	dvc repro
-	databoost publish
+	-databoost publish
 	dvc metrics show
 
 run: setup ## round after round until the stop rule holds
 	databoost run
 
 test: setup ## the test suite
-	python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup ## ruff and mypy --strict
 	ruff check .
@@ -51,7 +51,9 @@ format: setup ## let ruff format and sort
 	ruff format .
 
 ui: setup ## the MLflow page on http://127.0.0.1:5000 (PORT=...)
-	mlflow server --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts
+	@echo "open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 \
+	  --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts
 
 lock: ## pin every dependency again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

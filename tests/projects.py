@@ -68,4 +68,5 @@ def make_project(folder: Path) -> Project:
     )
     project = Project(folder)
     project.run("databoost", "set", *(f"{key}={value}" for key, value in SMALL.items()))
+    project.run("databoost", "declare", "r01")
     return project

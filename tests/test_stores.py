@@ -2,7 +2,7 @@
 
 import socket
 import sqlite3
-import time
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -65,10 +65,17 @@ def test_a_closed_port_is_an_error_at_once(closed_port: int, scheme: str) -> Non
 
 
 def test_an_address_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = threading.Event()
+
+    def stall(*_: object, **__: object) -> None:
+        given_up.wait()
+        raise OSError("too late to matter")
+
     monkeypatch.setattr(stores, "_CONNECT_SECONDS", 0.1)
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(1))
+    monkeypatch.setattr(socket, "create_connection", stall)
     with pytest.raises(TrackingError, match=r"\(no answer in 0.1 seconds\)"):
         check_answers("http://example.org")
+    given_up.set()
 
 
 def test_an_open_port_answers() -> None:

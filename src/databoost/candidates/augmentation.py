@@ -26,6 +26,7 @@ from databoost.candidates.recipes import (
     policy_version,
     recipe_seeds,
 )
+from databoost.candidates.strokes import thicken
 from databoost.candidates.warping import AFTER, BEFORE, find_warps, sample
 from databoost.data.images import Pixels
 from databoost.data.resizing import Axis, tap_axis
@@ -42,13 +43,17 @@ _BYTES_MEAN, _BYTES_SPREAD = 510.0, 147.8005412
 
 
 class Parents:
-    """Images that candidates are drawn from.
+    """Images that candidates are drawn from, and the policy by which they are.
 
     Parameters
     ----------
+    rows
+        ``image_id`` of each image.
     images
-        uint8 pixels of any sizes, (height, width, 1) or (height, width, 3), in the order of the
-        `parent_ids` of :func:`~databoost.candidates.recipes.make_recipes`. They are not copied.
+        uint8 pixels of any sizes, (height, width, 1) or (height, width, 3), in the order of
+        `rows`. They are not copied.
+    params
+        The policy.
 
     Attributes
     ----------
@@ -57,21 +62,19 @@ class Parents:
     paper
         (n, channels) uint8: the median (of two middle ones the darker) of each image's outermost
         pixels.
-
-    Raises
-    ------
-    DatasetError
-        If there is no image.
     """
 
-    def __init__(self, images: list[Pixels]) -> None:
-        if not images:
-            raise DatasetError("0 parent images were given; candidates are drawn from 1 or more")
+    def __init__(self, rows: pd.DataFrame, images: list[Pixels], params: CandidatesParams) -> None:
+        self.positions = {name: place for place, name in enumerate(rows["image_id"])}
         self.images = images
-        self.channels = max(image.shape[2] for image in images)
-        self.paper = np.stack([np.broadcast_to(_paper(image), self.channels) for image in images])
-        self.heights = np.array([image.shape[0] for image in images], dtype=np.int64)
-        self.widths = np.array([image.shape[1] for image in images], dtype=np.int64)
+        self.params = params
+        self.policy = policy_version(params)
+        self.channels = max((image.shape[2] for image in images), default=1)
+        shapes = np.array([image.shape for image in images], dtype=np.int64).reshape(-1, 3)
+        self.heights, self.widths = shapes[:, 0], shapes[:, 1]
+        self.paper = np.empty((len(images), self.channels), dtype=np.uint8)
+        for place, image in enumerate(images):
+            self.paper[place] = _paper(image)
 
     def __len__(self) -> int:
         """Count the images."""
@@ -79,18 +82,14 @@ class Parents:
 
 
 def render_taps(
-    parents: Parents, recipes: pd.DataFrame, params: CandidatesParams, size: int
+    parents: Parents, recipes: pd.DataFrame, size: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Render what resizing candidates to a square would read of them.
 
     Parameters
     ----------
-    parents
-        Either all parents of the recipes, in their order, or the one parent of all `recipes`.
     recipes
-        n rows of ``RECIPES``.
-    params
-        The policy that the recipes were drawn under.
+        n rows of ``RECIPES``, whose parents are among `parents`.
     size
         Side of the square, in pixels.
 
@@ -102,18 +101,20 @@ def render_taps(
 
     Raises
     ------
+    DatasetError
+        If a recipe's parent is not among `parents`.
     ParamsError
         If a recipe is of another policy.
     """
-    which, seeds = _read(parents, recipes, params)
+    which, seeds = _read(parents, recipes)
     n, side = len(recipes), 2 * size
     taps = torch.empty((n, parents.channels, side, side), dtype=torch.uint8)
-    row_axes = [_axis(int(length), size) for length in parents.heights[which]]
-    column_axes = [_axis(int(length), size) for length in parents.widths[which]]
+    row_axes = [_axis(length, size) for length in parents.heights[which].tolist()]
+    column_axes = [_axis(length, size) for length in parents.widths[which].tolist()]
     for part in _parts(parents, which, side * side):
         rows = np.stack([axis.positions for axis in row_axes[part]])
         columns = np.stack([axis.positions for axis in column_axes[part]])
-        taps[part] = _render(parents, which[part], seeds[part], params, rows, columns)
+        taps[part] = _render(parents, which[part], seeds[part], rows, columns)
     row_fractions, column_fractions = (
         np.array([axis.fractions for axis in axes], dtype=np.float32).reshape(n, size)
         for axes in (row_axes, column_axes)
@@ -121,17 +122,13 @@ def render_taps(
     return taps, torch.from_numpy(row_fractions), torch.from_numpy(column_fractions)
 
 
-def render(parents: Parents, recipe: pd.DataFrame, params: CandidatesParams) -> Pixels:
+def render(parents: Parents, recipe: pd.DataFrame) -> Pixels:
     """Render one candidate at its native size, which is its parent's.
 
     Parameters
     ----------
-    parents
-        Either all parents, or the recipe's parent alone.
     recipe
-        One row of ``RECIPES``.
-    params
-        The policy that the recipe was drawn under.
+        One row of ``RECIPES``, whose parent is among `parents`.
 
     Returns
     -------
@@ -140,88 +137,38 @@ def render(parents: Parents, recipe: pd.DataFrame, params: CandidatesParams) -> 
 
     Raises
     ------
+    DatasetError
+        If the recipe's parent is not among `parents`.
     ParamsError
         If the recipe is of another policy.
     """
-    which, seeds = _read(parents, recipe.iloc[:1], params)
+    which, seeds = _read(parents, recipe)
     height, width = int(parents.heights[which[0]]), int(parents.widths[which[0]])
     columns = np.arange(width)[None]
     n_rows = max(1, _BLOCK // width)
     bands = [
-        _render(parents, which, seeds, params, np.arange(top, top + n_rows)[None], columns)
+        _render(parents, which, seeds, np.arange(top, min(top + n_rows, height))[None], columns)
         for top in range(0, height, n_rows)
     ]
-    pixels: Pixels = torch.cat(bands, dim=2)[0, :, :height].permute(1, 2, 0).contiguous().numpy()
+    pixels: Pixels = torch.cat(bands, dim=2)[0].permute(1, 2, 0).contiguous().numpy()
     return pixels
 
 
-def thicken(planes: Pixels, amount: float) -> Pixels:
-    """Let dark strokes grow, or shrink.
-
-    Parameters
-    ----------
-    planes
-        uint8, (channels, height, width).
-    amount
-        Pixels by which they grow on every side: with r, each pixel becomes the minimum of the
-        square of side 2 r + 1 around it; with -r the maximum. Amounts between two integers mix
-        their results, in steps of 1/256.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, the shape of `planes`.
-    """
-    steps = int(np.floor(abs(amount) * 256 + 0.5))
-    if steps == 0:
-        return planes
-    radius, share = divmod(steps, 256)
-    extreme, neutral = (np.minimum, 255) if amount > 0 else (np.maximum, 0)
-    channels, height, width = planes.shape
-    lower = np.full((channels, height + 2, width + 2), neutral, dtype=np.uint8)
-    lower[:, 1:-1, 1:-1] = planes
-    for _ in range(radius):
-        lower = _spread(lower, extreme, neutral)
-    if share:
-        upper = _spread(lower, extreme, neutral).astype(np.uint16)
-        mixed = lower.astype(np.uint16)
-        mixed *= 256 - share
-        upper *= share
-        mixed += upper
-        mixed += 128
-        mixed >>= 8
-        lower = mixed.astype(np.uint8)
-    inner: Pixels = lower[:, 1:-1, 1:-1]
-    return inner
-
-
-def _spread(padded: Pixels, extreme: np.ufunc, neutral: int) -> Pixels:
-    # On the flat array rows are neighbours too, but between them lies the neutral rim.
-    flat = padded.reshape(-1)
-    wide = flat.copy()
-    extreme(wide[1:], flat[:-1], out=wide[1:])
-    extreme(wide[:-1], flat[1:], out=wide[:-1])
-    row = padded.shape[2]
-    tall = wide.copy()
-    extreme(tall[row:], wide[:-row], out=tall[row:])
-    extreme(tall[:-row], wide[row:], out=tall[:-row])
-    grown: Pixels = tall.reshape(padded.shape)
-    grown[:, [0, -1]] = neutral
-    grown[:, :, [0, -1]] = neutral
-    return grown
-
-
-def _read(
-    parents: Parents, recipes: pd.DataFrame, params: CandidatesParams
-) -> tuple[Positions, Seeds]:
-    policy = policy_version(params)
-    others = sorted(set(recipes["policy"]) - {policy})
+def _read(parents: Parents, recipes: pd.DataFrame) -> tuple[Positions, Seeds]:
+    others = sorted(set(recipes["policy"]) - {parents.policy})
     if others:
         raise ParamsError(
-            f"recipes were drawn under policy {', '.join(others)}, but section candidates of "
-            f"params.yaml is policy {policy}; run the candidates stage again (`dvc repro`)"
+            f"recipes were drawn under policy {', '.join(others)}, but candidates in params.yaml "
+            f"is policy {parents.policy}; restore the ranges or run the candidates stage again"
         )
-    return recipes["candidate_id"].to_numpy(dtype=np.int64) % len(parents), recipe_seeds(recipes)
+    unknown = sorted(set(recipes["parent_id"]) - parents.positions.keys())
+    if unknown:
+        raise DatasetError(
+            f"{len(unknown)} parent(s) of the recipes, {unknown[0]} first, are not among the "
+            f"{len(parents)} images given; run the candidates stage again"
+        )
+    which = [parents.positions[name] for name in recipes["parent_id"]]
+    return np.array(which, dtype=np.int64), recipe_seeds(recipes)
 
 
 def _parts(parents: Parents, which: Positions, n_pixels: int) -> Iterator[slice]:
@@ -242,12 +189,11 @@ def _render(
     parents: Parents,
     which: Positions,
     seeds: Seeds,
-    params: CandidatesParams,
     rows: Positions,
     columns: Positions,
 ) -> torch.Tensor:
     """Render n candidates at the pixels (n, R) x (n, C): (n, channels, R, C) uint8."""
-    draws = draw(seeds, params)
+    draws = draw(seeds, parents.params)
     heights, widths = parents.heights[which], parents.widths[which]
     canvases = _canvases(parents, which, draws.thickness)
     values = sample(canvases, find_warps(draws, heights, widths), rows, columns)
@@ -255,7 +201,7 @@ def _render(
         values += _noise(seeds, draws.noise, rows, columns)[:, None]
     values.clamp_(0.0, 255.0).add_(0.5)
     pixels = values.to(torch.int32).to(torch.uint8)
-    _erase(pixels, torch.from_numpy(parents.paper[which]), draws, (heights, widths), rows, columns)
+    _erase(pixels.numpy(), parents.paper[which], draws, (heights, widths), rows, columns)
     return pixels
 
 
@@ -304,8 +250,8 @@ def _noise(seeds: Seeds, spreads: Values, rows: Positions, columns: Positions) -
 
 
 def _erase(
-    pixels: torch.Tensor,
-    paper: torch.Tensor,
+    pixels: Pixels,
+    paper: Pixels,
     draws: Draws,
     lengths: tuple[Positions, Positions],
     rows: Positions,
@@ -319,8 +265,7 @@ def _erase(
         side, top, left = sides[place], tops[place], lefts[place]
         down = np.flatnonzero((rows[place] >= top) & (rows[place] < top + side))
         across = np.flatnonzero((columns[place] >= left) & (columns[place] < left + side))
-        cells = (torch.from_numpy(down)[:, None], torch.from_numpy(across)[None, :])
-        pixels[place][:, cells[0], cells[1]] = paper[place][:, None, None]
+        pixels[place][:, down[:, None], across] = paper[place][:, None, None]
 
 
 def _paper(image: Pixels) -> Pixels:

@@ -1,12 +1,18 @@
-"""Recipes: the few numbers from which a candidate can be drawn again to the last bit.
+"""Recipes: which parent a candidate has, and the random numbers that its seed stands for.
 
-A recipe is (parent image, seed, policy version). Everything random is a hash of a counter, never
-the state of a generator, so candidate number i is the same whatever the batch size, the number of
-workers or the number of candidates.
+Nothing here keeps a state. Candidate i has the sorted parents' number i modulo their count and a
+seed that is a hash of ``candidates.seed`` and i; every drawn number is a hash of that seed and the
+number's place. So a candidate is the same whatever else is drawn, before it or beside it.
+
+The hash is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+number generators", OOPSLA 2014). The lowest bit of a seed is no hash: it is 1 if the candidate is
+mirrored, which depends on the parent's label; so parent, seed and policy are all that its pixels
+depend on.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,50 +20,53 @@ import numpy.typing as npt
 import pandas as pd
 
 from databoost.data.tables import RECIPES
-from databoost.errors import ParamsError, listed
-from databoost.params import CandidatesParams, Range
+from databoost.errors import DatasetError, ParamsError, listed
+from databoost.params import CandidatesParams
 
 Seeds = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.float64]
 
-#: Raised whenever the same seed would give other pixels than before.
-POLICY_CODE = 1
+#: To be raised with every change of what pixels a recipe gives.
+CODE_VERSION = 1
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIRRORED = np.uint64(1)
+_LOWEST_BIT = np.uint64(1)
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What is done to each of n candidates; all arrays are (n,) float64 or bool.
+    """What the policy drew for n candidates; all arrays have the shape (n,).
 
     Attributes
     ----------
     mirrored
-        Left and right change places, before anything else.
-    rotation, shear
-        Degrees.
-    scale
-        Factor, 1 keeps the size.
+        bool: left and right are exchanged, before anything else.
+    rotation
+        Degrees, counter-clockwise.
     shift_x, shift_y
-        Shares of width and height, to the right and down.
+        Shares of the width (to the right) and of the height (downwards).
+    scale
+        Factor of the size.
+    shear
+        Degrees by which upright strokes lean to the right.
     perspective_x, perspective_y
-        How much wider one side gets than its opposite, about.
+        By how much the right (lower) side is drawn larger than the left (upper) one, about.
     thickness
-        Pixels by which dark strokes grow on each side.
+        Pixels by which dark strokes grow on every side; negative: shrink.
     noise
-        Standard deviation in grey levels.
+        Standard deviation in grey levels of 255.
     erasing
-        Side of the erased square, as a share of the shorter side; 0: none.
+        Side of the erased square as a share of the shorter side; 0: none.
     erasing_x, erasing_y
-        Where it lies, 0 (left, top) to 1.
+        Where it lies, 0 (left, top) to 1 (right, bottom).
     """
 
     mirrored: npt.NDArray[np.bool_]
     rotation: Values
-    shear: Values
-    scale: Values
     shift_x: Values
     shift_y: Values
+    scale: Values
+    shear: Values
     perspective_x: Values
     perspective_y: Values
     thickness: Values
@@ -68,10 +77,17 @@ class Draws:
 
 
 def policy_version(params: CandidatesParams) -> str:
-    """Name what turns seeds into pixels: the code's version and a digest of all ranges."""
+    """Name the policy: all that turns a parent and a seed into pixels and label.
+
+    Returns
+    -------
+    str
+        ``v<code version>-<8 hex digits>``; the digits are a hash of the ranges, probabilities and
+        the mirror table, so that other parameters give another name.
+    """
     policy = params.model_dump(mode="json", exclude={"count", "seed"})
-    text = json.dumps([POLICY_CODE, policy], sort_keys=True)
-    return f"v{POLICY_CODE}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    text = json.dumps(policy, sort_keys=True, separators=(",", ":"))
+    return f"v{CODE_VERSION}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def make_recipes(
@@ -79,119 +95,147 @@ def make_recipes(
     stop: int,
     parents: pd.DataFrame,
     params: CandidatesParams,
-    classes: list[str],
+    classes: Sequence[str],
 ) -> pd.DataFrame:
-    """Write the recipes of the candidates `first` to `stop` - 1.
+    """Draw the candidates ``first`` to ``stop - 1``.
 
-    Candidate i comes from parent i modulo the number of parents, in the order of their ids: ids
-    are hashes, so that order is a shuffle, and every parent has its equal share. The lowest bit of
-    a seed says whether the candidate is mirrored, which depends on its parent's label.
+    Candidate i has parent i modulo their number, in the order of their ids. Ids are hashes, so
+    that this order is a shuffle, and all parents have equal shares.
 
     Parameters
     ----------
+    first, stop
+        Candidate ids, from 0; an id gives the same row in every range.
     parents
-        ``image_id`` and ``label`` of the training images, in any order.
+        ``image_id`` and ``label`` of every training image, in any order.
+    params
+        The section; ``count`` is not looked at.
     classes
-        The labels that there are.
+        Labels that ``mirror`` may name.
 
     Returns
     -------
     pandas.DataFrame
-        ``RECIPES``; a mirrored candidate has the label that ``mirror`` gives it.
+        ``RECIPES``, one row a candidate. A mirrored one has the label that the table gives.
 
     Raises
     ------
+    DatasetError
+        If there is no parent, or an id stands for two.
     ParamsError
-        If ``candidates.mirror`` names an unknown class; lists them all.
+        If ``mirror`` names an unknown class; lists all of them.
     """
-    unknown = [
-        f"{name!r} in {label}: {becomes}"
-        for label, becomes in params.mirror.items()
-        for name in (label, becomes)
-        if name not in classes
-    ]
-    if unknown:
-        raise ParamsError(
-            f"candidates.mirror names unknown classes; allowed are {', '.join(classes)}:"
-            f"{listed(unknown)}"
-        )
+    _check_mirror(params.mirror, classes)
+    _check_parents(parents)
     ordered = parents.sort_values("image_id")
-    which = np.arange(first, stop) % len(ordered)
-    labels = ordered["label"].to_numpy()[which]
-    start = hash_numbers(np.array([params.seed], dtype=np.uint64), np.uint64(0))
-    seeds = hash_numbers(start, np.arange(first, stop, dtype=np.uint64))
-    may_flip = np.array([label in params.mirror for label in labels], dtype=np.bool_)
-    mirrored = may_flip & (_uniform(seeds, 0) < params.mirror_probability)
-    seeds = (seeds & ~_MIRRORED) | mirrored.astype(np.uint64)
+    labels = ordered["label"].tolist()
+    can_mirror = np.array([label in params.mirror for label in labels], dtype=np.bool_)
+    after = np.array([params.mirror.get(label, label) for label in labels], dtype=object)
+    candidate_ids = np.arange(first, stop, dtype=np.int64)
+    which = candidate_ids % len(ordered)
+    start = hash_numbers(np.array([params.seed], dtype=np.uint64), 0)
+    seeds = hash_numbers(start, candidate_ids.astype(np.uint64)) & ~_LOWEST_BIT
+    mirrored = can_mirror[which] & (_uniform(seeds, 0) < params.mirror_probability)
     return RECIPES.frame(
         {
-            "candidate_id": np.arange(first, stop),
-            "parent_id": ordered["image_id"].to_numpy()[which],
-            "label": [
-                params.mirror[label] if flip else label
-                for label, flip in zip(labels, mirrored, strict=True)
-            ],
-            "seed": seeds.view(np.int64),
-            "policy": [policy_version(params)] * (stop - first),
+            "candidate_id": candidate_ids,
+            "parent_id": ordered["image_id"].to_numpy(dtype=object)[which],
+            "label": np.where(mirrored, after[which], np.array(labels, dtype=object)[which]),
+            "seed": (seeds | mirrored.astype(np.uint64)).view(np.int64),
+            "policy": [policy_version(params)] * len(candidate_ids),
         }
     )
 
 
-def recipe_seeds(recipes: pd.DataFrame) -> Seeds:
-    """Give the seeds of ``RECIPES`` rows: (n,) uint64."""
-    return recipes["seed"].to_numpy(dtype=np.int64).view(np.uint64)
-
-
 def recipe_names(recipes: pd.DataFrame) -> list[str]:
-    """Write each recipe's policy and seed as one word, ``v1-0a1b2c3d:<16 hex digits>``."""
+    """Write each recipe as one word, ``<policy>:<parent id>:<seed in 16 hex digits>``.
+
+    >>> recipe_names(RECIPES.frame({"candidate_id": [7], "parent_id": ["ab"], "label": ["v"],
+    ...                             "seed": [-1], "policy": ["v1-00000000"]}))
+    ['v1-00000000:ab:ffffffffffffffff']
+    """
     return [
-        f"{policy}:{int(seed):016x}"
-        for policy, seed in zip(recipes["policy"], recipe_seeds(recipes), strict=True)
+        f"{policy}:{parent}:{seed:016x}"
+        for policy, parent, seed in zip(
+            recipes["policy"], recipes["parent_id"], recipe_seeds(recipes).tolist(), strict=True
+        )
     ]
 
 
+def recipe_seeds(recipes: pd.DataFrame) -> Seeds:
+    """Read the seeds of ``RECIPES`` as the (n,) uint64 that they are."""
+    return recipes["seed"].to_numpy(dtype=np.int64).view(np.uint64)
+
+
 def draw(seeds: Seeds, params: CandidatesParams) -> Draws:
-    """Draw what is done to each candidate; `seeds` is (n,)."""
+    """Draw the parameters that (n,) uint64 seeds stand for.
+
+    All are uniform within their range, the scale in its logarithm; an erased square is there with
+    ``erasing_probability``.
+    """
+    bare = seeds & ~_LOWEST_BIT
+
+    def between(place: int, bounds: tuple[float, float]) -> Values:
+        low, high = bounds
+        values: Values = low + (high - low) * _uniform(bare, place)
+        return values
+
     low, high = params.scale
-    is_erased = _uniform(seeds, 10) < params.erasing_probability
+    has_square = _uniform(bare, 10) < params.erasing_probability
     return Draws(
-        mirrored=(seeds & _MIRRORED) == _MIRRORED,
-        rotation=_within(seeds, 1, params.rotation),
-        shear=_within(seeds, 2, params.shear),
-        scale=np.exp(_within(seeds, 3, (float(np.log(low)), float(np.log(high))))),
-        shift_x=_within(seeds, 4, params.translation),
-        shift_y=_within(seeds, 5, params.translation),
-        perspective_x=_within(seeds, 6, params.perspective),
-        perspective_y=_within(seeds, 7, params.perspective),
-        thickness=_within(seeds, 8, params.thickness),
-        noise=_within(seeds, 9, params.noise),
-        erasing=np.where(is_erased, _within(seeds, 11, params.erasing), 0.0),
-        erasing_x=_uniform(seeds, 12),
-        erasing_y=_uniform(seeds, 13),
+        mirrored=(seeds & _LOWEST_BIT).astype(np.bool_),
+        rotation=between(1, params.rotation),
+        shift_x=between(2, params.translation),
+        shift_y=between(3, params.translation),
+        scale=low * np.exp(np.log(high / low) * _uniform(bare, 4)),
+        shear=between(5, params.shear),
+        perspective_x=between(6, params.perspective),
+        perspective_y=between(7, params.perspective),
+        thickness=between(8, params.thickness),
+        noise=between(9, params.noise),
+        erasing=np.where(has_square, between(11, params.erasing), 0.0),
+        erasing_x=_uniform(bare, 12),
+        erasing_y=_uniform(bare, 13),
     )
 
 
-def hash_numbers(seeds: Seeds, numbers: npt.NDArray[np.uint64] | np.uint64) -> Seeds:
-    """Hash seeds and counters, broadcast against each other, to 64 random bits each.
-
-    The state and the finaliser of SplitMix64 (Steele, Lea and Flood 2014), with the counter in
-    place of the number of calls; products wrap around, as they must.
-    """
-    with np.errstate(over="ignore"):
-        values = seeds + (numbers + np.uint64(1)) * _GOLDEN
-        values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        hashed: Seeds = values ^ (values >> np.uint64(31))
-    return hashed
+def hash_numbers(seeds: Seeds, numbers: Seeds | int) -> Seeds:
+    """Hash seeds with numbers, elementwise and broadcast: 64 random bits of each pair."""
+    # One dimension at least: numpy warns of an overflow, which is meant here, for scalars.
+    steps = np.array(numbers, dtype=np.uint64, ndmin=1) + np.uint64(1)
+    bits: Seeds = seeds + steps * _GOLDEN
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
 
 
-def _uniform(seeds: Seeds, number: int) -> Values:
-    bits = hash_numbers(seeds, np.uint64(number)) >> np.uint64(11)
-    uniform: Values = bits.astype(np.float64) * 2.0**-53
-    return uniform
+def _uniform(seeds: Seeds, place: int) -> Values:
+    values: Values = (hash_numbers(seeds, place) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return values
 
 
-def _within(seeds: Seeds, number: int, allowed: Range) -> Values:
-    low, high = allowed
-    within: Values = low + (high - low) * _uniform(seeds, number)
-    return within
+def _check_mirror(mirror: dict[str, str], classes: Sequence[str]) -> None:
+    unknown = [
+        f"{label}: {after} ({', '.join(name for name in (label, after) if name not in classes)})"
+        for label, after in mirror.items()
+        if label not in classes or after not in classes
+    ]
+    if unknown:
+        raise ParamsError(
+            f"candidates.mirror names unknown classes; allowed are {', '.join(classes)}; correct "
+            f"or remove:{listed(unknown)}"
+        )
+
+
+def _check_parents(parents: pd.DataFrame) -> None:
+    if parents.empty:
+        raise DatasetError(
+            "there are 0 training images, and candidates are drawn from 1 or more; check "
+            "data.source and data/corrections.csv"
+        )
+    twice = parents["image_id"][parents["image_id"].duplicated()]
+    if len(twice):
+        raise DatasetError(
+            f"{len(twice)} image id(s) stand for more than one training image, {twice.iat[0]} "
+            "first; each may stand for one: run the prepare stage again, which resolves duplicates"
+        )

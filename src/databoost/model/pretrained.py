@@ -6,7 +6,6 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-import torchvision
 from tqdm import tqdm
 
 from databoost.errors import ParamsError, WeightsError
@@ -32,8 +31,10 @@ def download_weights(architecture: str, folder: Path) -> Path:
     WeightsError
         If the download fails, or the file's SHA-256 is not the one in its name.
     """
+    from torchvision import models
+
     try:
-        versions = torchvision.models.get_model_weights(architecture)
+        versions = models.get_model_weights(architecture)
     except ValueError:
         raise ParamsError(
             f"torchvision has no weights for {architecture!r}; resnet50 is the usual choice"

@@ -131,14 +131,15 @@ def _draw(
 ) -> tuple[list[tuple[str, Addition]], dict[str, bytes]]:
     """Draw the chosen candidates; one that equals an image of the snapshot is left out."""
     r00 = layout.round("r00")
-    paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
-    present = set(paths)
+    rows = manifest.set_index("image_id", drop=False)
+    present = set(manifest["image_id"])
     chosen: list[tuple[str, Addition]] = []
     contents: dict[str, bytes] = {}
     for addition in additions:
         recipe = recipes.iloc[[addition.candidate]]
-        parent = Parents([read_image(r00.dataset / paths[recipe["parent_id"].iat[0]])])
-        content = encode_png(render(parent, recipe, params.candidates))
+        parent = rows.loc[[recipe["parent_id"].iat[0]]]
+        image = read_image(r00.dataset / str(parent["path"].iat[0]))
+        content = encode_png(render(Parents(parent, [image], params.candidates), recipe))
         name = image_id(content)
         if name not in present:
             present.add(name)

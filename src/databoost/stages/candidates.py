@@ -32,7 +32,9 @@ def candidates(layout: Layout, params: Params) -> None:
     r00 = layout.round("r00")
     manifest = read_manifest(r00.manifest, r00.dataset)
     rows = manifest[manifest["split"] == "train"].sort_values("image_id")
-    parents = Parents([read_image(r00.dataset / path) for path in rows["path"]])
+    parents = Parents(
+        rows, [read_image(r00.dataset / path) for path in rows["path"]], params.candidates
+    )
     recipes = make_recipes(
         0,
         params.candidates.count,
@@ -70,7 +72,7 @@ def _embed(
     with tqdm(total=len(recipes), desc="embed", unit="candidate", mininterval=1.0) as bar:
         for start in range(0, len(recipes), size):
             batch = recipes.iloc[start : start + size]
-            taps = render_taps(parents, batch, params.candidates, embedder.image_size)
+            taps = render_taps(parents, batch, embedder.image_size)
             with torch.inference_mode():
                 images = blend_taps(*taps)
             embeddings[start : start + len(batch)] = embedder.embed(images)

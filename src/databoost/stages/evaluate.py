@@ -19,11 +19,12 @@ from databoost.model.evaluation import (
     split_metrics,
 )
 from databoost.params import Params
+from databoost.tracking import publish_round
 from databoost.views.plots import confusion_picture, misclassified_grid
 
 
 def evaluate(layout: Layout, params: Params, name: str) -> None:
-    """Run the stage for the round `name`."""
+    """Run the stage for the round `name`, and log it to MLflow if MLflow answers."""
     here = layout.round(name)
     checkpoint = load_checkpoint(here.checkpoint)
     classes = checkpoint.classes
@@ -49,6 +50,7 @@ def evaluate(layout: Layout, params: Params, name: str) -> None:
             _worst(sheet, by_id, params.evaluate.grid_images, here),
         )
         write_json(part / here.metrics.name, metrics)
+    publish_round(layout, params, name)
     accuracies = ", ".join(
         f"{split} {values['accuracy']:.3f}" for split, values in metrics.items() if split != "size"
     )
