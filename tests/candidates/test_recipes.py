@@ -77,7 +77,7 @@ def test_a_candidate_is_the_same_in_every_range_total_and_order_of_parents() -> 
 def test_the_rows_are_what_they_were() -> None:
     recipes = make_recipes(0, 300, PARENTS, changed(mirror={"iv": "vi"}), CLASSES)
     text = recipes.to_csv(index=False).encode()
-    assert hashlib.sha256(text).hexdigest()[:16] == "GOLDEN_ROWS"
+    assert hashlib.sha256(text).hexdigest()[:16] == "fd343bba2f8d3f08"
 
 
 def test_seeds_differ_and_depend_on_the_seed_of_the_params() -> None:
@@ -191,12 +191,12 @@ def test_recipe_names_are_distinct_words() -> None:
 
 
 def test_no_parent_is_an_error() -> None:
-    with pytest.raises(DatasetError, match="0 training images.*check data.source"):
+    with pytest.raises(DatasetError, match=r"0 training images.*check data\.source"):
         make_recipes(0, 5, PARENTS[:0], POLICY, CLASSES)
 
 
 def test_one_id_for_two_parents_is_an_error() -> None:
-    with pytest.raises(DatasetError, match="1 image id.s. stand for more than one.*a first"):
+    with pytest.raises(DatasetError, match=r"1 image id\(s\) stand for more than one.*a first"):
         make_recipes(0, 5, pd.concat([PARENTS, PARENTS[1:2]]), POLICY, CLASSES)
 
 

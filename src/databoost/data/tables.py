@@ -149,7 +149,7 @@ RECIPES = Table(
         "candidate_id": "integer",
         "parent_id": "text",
         "label": "text",
-        "seed": "integer",  # 64 random bits, as a signed integer
+        "seed": "integer",  # 63 random bits and the mirror bit, as a signed integer
         "policy": "text",  # version of the policy that turns the seed into pixels
     },
 )
