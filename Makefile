@@ -13,10 +13,11 @@ help: ## list the targets
 
 setup: $(VENV)/installed ## make .venv from requirements.lock
 
-# A set-up that broke off leaves .venv.part, never a half .venv that looks whole.
+# The mark is set last, so a set-up that broke off is done again. The PATH without .venv: its own
+# Python cannot make it anew.
 $(VENV)/installed: requirements.lock pyproject.toml
-	@python=; for name in $(PYTHON) python3.12 python3.11 python3; do \
-	  if $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
+	@PATH="$${PATH#$(CURDIR)/$(BIN):}"; python=; for name in $(PYTHON) python3.12 python3.11 python3; do \
+	  if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
 	  then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then \
 	  echo "databoost needs Python 3.11 or 3.12 (Annoy crashes on newer ones); name one with PYTHON=..." >&2; exit 1; fi; \

@@ -49,6 +49,21 @@ class Project:
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def run_stages(self, *stages: str) -> str:
+        """Run stages one after another in one process, which spares most of the imports.
+
+        A stage is written as on the command line, ``train r00``; the output comes back.
+        """
+        code = (
+            "import sys\n"
+            "from databoost.cli import main\n"
+            "for stage in sys.argv[1:]:\n"
+            "    main(stage.split(), standalone_mode=False)\n"
+        )
+        # Nobody listens on the discard port, so mlflow need not even be imported.
+        nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+        return self.run(sys.executable, "-c", code, *stages, **nowhere).stdout
+
     def set(self, **changes: object) -> None:
         """Edit params.yaml; dots in keys are written as two underscores."""
         pairs = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]

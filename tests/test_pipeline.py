@@ -1,6 +1,7 @@
 """The whole pipeline, with DVC for real, on a small built-in dataset in a folder of its own."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -92,22 +93,22 @@ def test_a_second_repro_does_nothing(reproduced: Project) -> None:
     assert "up to date" in done.stdout
 
 
-def test_another_folder_gets_the_same_bytes(
-    reproduced: Project, tmp_path_factory: pytest.TempPathFactory
+def test_another_process_and_folder_give_the_same_bytes(
+    reproduced: Project, tmp_path: Path
 ) -> None:
-    other = make_repository(tmp_path_factory.mktemp("again") / "elsewhere")
-    other.run("dvc", "repro", "--quiet")
-    assert (other.folder / "dvc.lock").read_text() == (reproduced.folder / "dvc.lock").read_text()
+    other = make_project(tmp_path / "elsewhere")
+    other.run_stages(
+        "ingest", "prepare", "train r00", "evaluate r00", "candidates", "boost r01", "train r01",
+        "evaluate r01",
+    )  # fmt: skip
+    assert digests(other.folder / "data") == digests(reproduced.folder / "data")
 
 
-def test_declaring_a_round_reruns_nothing_that_is_there(reproduced: Project) -> None:
-    reproduced.run("databoost", "declare", "r02")
-    stages = [
-        line.split("'")[1]
-        for line in reproduced.run("dvc", "repro").stdout.splitlines()
-        if line.startswith("Running stage")
-    ]
+def test_run_declares_a_round_and_reruns_nothing_that_is_there(reproduced: Project) -> None:
+    told = reproduced.run("databoost", "run", "--max-rounds", "1").stdout
+    stages = [line.split("'")[1] for line in told.splitlines() if line.startswith("Running stage")]
     assert stages == ["boost@r02", "train@r02", "evaluate@r02"]
+    assert "stopped: 1 new round(s), as asked (r02)" in told
     layout = layout_of(reproduced)
     both = pd.concat(
         [read_table(layout.round(name).additions, ADDITIONS) for name in ("r01", "r02")]
@@ -133,21 +134,43 @@ def test_a_clone_restores_everything_from_a_remote_without_training(
     assert layout_of(second).round("r02").sheet.read_bytes() == first_sheet
 
 
-def test_a_stop_leaves_later_rounds_complete_and_untrained(
-    reproduced: Project, tmp_path_factory: pytest.TempPathFactory
+def test_a_round_after_the_stop_is_complete_and_not_trained(
+    reproduced: Project, tmp_path: Path
 ) -> None:
-    project = make_repository(tmp_path_factory.mktemp("stop") / "project")
-    # What is unaffected by the limit comes out of the first project's run cache.
-    project.run("dvc", "cache", "dir", "--local", str(reproduced.folder / ".dvc" / "cache"))
+    project = make_project(tmp_path / "project")
+    shutil.copytree(reproduced.folder / "data", project.folder / "data", dirs_exist_ok=True)
     project.set(boost__size_limit=96)
     project.run("databoost", "declare", "r02")
-    done = project.run("databoost", "run")
+    told = project.run_stages(
+        "boost r01", "train r01", "boost r02", "train r02", "evaluate r01", "evaluate r02"
+    )
     layout = layout_of(project)
     boosts = [json.loads(layout.round(name).boost.read_text()) for name in ("r01", "r02")]
     assert [boost["stop"] for boost in boosts] == ["limit", "limit"]
     assert boosts[0]["padded"] == 96
     assert boosts[1]["n_additions"] == 0
-    assert "its model is taken over" in done.stdout
-    assert "stopped: the size limit is reached (r02)" in done.stdout
+    assert "r02: nothing was added since r01; its model is taken over" in told
     r01, r02 = layout.round("r01"), layout.round("r02")
     assert r01.checkpoint.read_bytes() == r02.checkpoint.read_bytes()
+    assert r01.sheet.read_bytes() == r02.sheet.read_bytes()
+
+
+def test_the_control_adds_as_many_images(reproduced: Project, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    shutil.copytree(reproduced.folder / "data", project.folder / "data", dirs_exist_ok=True)
+    project.set(boost__strategy="random")
+    project.run_stages("boost r01")
+    random = read_table(layout_of(project).round("r01").additions, ADDITIONS)
+    nearest = read_table(layout_of(reproduced).round("r01").additions, ADDITIONS)
+    assert len(random) == len(nearest)
+    assert set(random["strategy"]) == {"random"}
+    assert set(random["query_id"]) == {""}
+    assert set(random["candidate_id"]) != set(nearest["candidate_id"])
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): image_id(path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
