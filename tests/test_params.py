@@ -241,3 +241,9 @@ def test_names_of_rounds(number: int, name: str) -> None:
 def test_what_is_no_name_of_a_round(name: str) -> None:
     with pytest.raises(ParamsError, match="is no round; rounds are called r00, r01"):
         round_number(name)
+
+
+def test_a_class_named_twice_is_refused(values: dict[str, Any]) -> None:
+    assert parse_params(changed(values, data__classes=["b", "a"])).data.classes == ("b", "a")
+    with pytest.raises(ParamsError, match=r"data\.classes: names a, c more than once"):
+        parse_params(changed(values, data__classes=["a", "c", "b", "c", "a"]))

@@ -4,6 +4,7 @@ Heavy libraries load inside the command that needs them, so that ``--help`` answ
 """
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,10 @@ def _stage(name: str, help_text: str, *, of_round: bool) -> None:
                 f"{arguments['round_name']!r} is no declared round; declared are "
                 f"{', '.join(params.rounds)} (`databoost declare` adds one)"
             )
+        started = time.monotonic()
         stage(layout, params, *arguments.values())
+        words = " ".join([name, *arguments.values()])
+        click.echo(f"{words}: {time.monotonic() - started:.1f} s")
 
     decorated: Any = click.argument("round_name", metavar="ROUND")(run) if of_round else run
     main.command(name, help=help_text)(decorated)

@@ -47,6 +47,14 @@ class DataParams(Section):
     val_fraction: OpenFraction
     seed: Seed
 
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_named_once(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({name for name in classes if classes.count(name) > 1})
+        if repeated:
+            raise ValueError(f"names {', '.join(repeated)} more than once; name each class once")
+        return classes
+
 
 class SyntheticParams(Section):
     """``synthetic``: the built-in dataset; shares are of the split they name."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from databoost.candidates.search import (
     Neighbours,
     build_index,
     find_neighbours,
+    load_embeddings,
     recall,
     similarity,
 )
@@ -129,6 +131,7 @@ def test_annoy_that_finds_too_few_leaves_the_rest_empty(tmp_path, monkeypatch):
 BUILD = """
 import sys
 from pathlib import Path
+from pathlib import Path
 import numpy as np
 from databoost.candidates.search import build_index
 from databoost.params import SearchParams
@@ -192,3 +195,23 @@ def test_index_that_does_not_belong_to_the_embeddings_is_refused(tmp_path):
     build_index(AXES[:3], index, params)
     with pytest.raises(DatasetError, match="holds 3 candidates, the embeddings 4; run"):
         find_neighbours(queries, 1, AXES, index, params)
+
+
+def test_stored_embeddings_are_mapped(tmp_path: Path) -> None:
+    stored = np.eye(3, dtype=np.float16)
+    np.save(tmp_path / "embeddings.npy", stored)
+    found = load_embeddings(tmp_path / "embeddings.npy")
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, stored)
+
+
+def test_embeddings_that_are_missing_or_foreign_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "embeddings.npy"
+    with pytest.raises(DatasetError, match=r"no readable array.*the candidates stage writes it"):
+        load_embeddings(path)
+    path.write_bytes(b"text")
+    with pytest.raises(DatasetError, match="no readable array"):
+        load_embeddings(path)
+    np.save(path, np.eye(3))
+    with pytest.raises(DatasetError, match=r"holds float64 of shape \(3, 3\), not \(N, D\)"):
+        load_embeddings(path)

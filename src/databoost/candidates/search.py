@@ -61,6 +61,29 @@ def build_index(embeddings: Embeddings, path: Path, params: SearchParams) -> Non
     os.replace(part, path)
 
 
+def load_embeddings(path: Path) -> Embeddings:
+    """Map the candidates' vectors, (N, D) float16, into memory.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or is no such array.
+    """
+    try:
+        embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{path} is no readable array of embeddings ({error}); the candidates stage writes it"
+        ) from error
+    if embeddings.dtype != np.float16 or embeddings.ndim != 2:
+        raise DatasetError(
+            f"{path} holds {embeddings.dtype} of shape {embeddings.shape}, not (N, D) float16; "
+            "the candidates stage writes it"
+        )
+    vectors: Embeddings = embeddings
+    return vectors
+
+
 def find_neighbours(
     queries: npt.NDArray[np.float32],
     k: int,

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from databoost.data.datasets import choose_validation
 from databoost.data.files import write_bytes
 from databoost.data.images import FORMATS, decode, file_ending, image_id
+from databoost.data.lettering import NUMERALS
 from databoost.data.sources import source_files
 from databoost.data.tables import RAW_INDEX, UNREADABLE
 from databoost.errors import ImageError, SourceError, listed
@@ -27,8 +28,6 @@ SPLIT_FOLDERS = {
     "test": "test",
     "label_book": "label_book",
 }
-#: Class names that are put in numeric order when a dataset has exactly these.
-NUMERALS = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 #: Larger files are listed as unreadable rather than read into memory.
 MAX_FILE_BYTES = 2**29
 

@@ -15,7 +15,7 @@ from databoost.additions import (
 from databoost.boosting import Addition, choose_deepening, choose_random, stop_reason
 from databoost.candidates.augmentation import Parents, render
 from databoost.candidates.embedding import load_embedder
-from databoost.candidates.search import Embeddings, Neighbours, find_neighbours, recall
+from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
 from databoost.data.datasets import read_classes, read_manifest, write_dataset
 from databoost.data.files import write_json
 from databoost.data.images import encode_png, image_id, read_image
@@ -84,7 +84,7 @@ def _mine(
     classes = read_classes(layout.classes)
     pool = candidate_pool(recipes, manifest, classes)
     vectors = _embed_queries(layout, params, before, queries)
-    embeddings: Embeddings = np.load(layout.embeddings, mmap_mode="r")
+    embeddings = load_embeddings(layout.embeddings)
 
     def search(k: int) -> Neighbours:
         return find_neighbours(vectors, k, embeddings, layout.index, params.search)
