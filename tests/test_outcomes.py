@@ -109,8 +109,12 @@ def test_the_first_round_has_no_files_of_a_boost(layout: Layout) -> None:
 
 
 def test_params_are_flat_texts_without_the_names_of_rounds_and_runs() -> None:
-    params = flat_params(declared(data={"classes": ["i", "v"]}, candidates={"mirror": {"i": "v"}}))
-    assert params["train.epochs"] == "30"
+    params = flat_params(
+        declared(
+            data={"classes": ["i", "v"]}, train={"epochs": 7}, candidates={"mirror": {"i": "v"}}
+        )
+    )
+    assert params["train.epochs"] == "7"
     assert params["boost.strategy"] == "nearest"
     assert params["data.sha256"] == ""
     assert params["data.classes"] == '["i", "v"]'
