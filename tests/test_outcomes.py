@@ -111,7 +111,9 @@ def test_the_first_round_has_no_files_of_a_boost(layout: Layout) -> None:
 def test_params_are_flat_texts_without_the_names_of_rounds_and_runs() -> None:
     params = flat_params(
         declared(
-            data={"classes": ["i", "v"]}, train={"epochs": 7}, candidates={"mirror": {"i": "v"}}
+            data={"classes": ["i", "v"]},
+            train={"epochs": 7},
+            candidates={"mirror": {"i": "v"}, "rotation": [-15, 15]},
         )
     )
     assert params["train.epochs"] == "7"
