@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from projects import REPOSITORY
+from ruamel.yaml import YAML
 
 SOURCE = REPOSITORY / "src" / "databoost"
 #: The modules in the order in which a reader meets them; each wing is one line or more.
 ORDER = """
-    errors params layout
+    errors yamlfile params layout
     data.files data.tables data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
     data.archives data.sources data.datasets data.raw data.corrections
@@ -28,6 +29,17 @@ ORDER = """
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
+#: Modules that no result of a stage depends on, and below which nothing of a stage lies.
+PLUMBING = {"errors", "params", "layout", "data.files", "data.tables", "tracking"}
+#: What a stage imports of them only reads, or picks a device.
+UNNAMED = {
+    ("train", "data.datasets"),
+    ("candidates", "data.datasets"),
+    ("candidates", "model.evaluation"),
+    ("boost", "model.evaluation"),
+}
 
 
 FILES = {module_name(path): path for path in SOURCE.rglob("*.py") if path.name != "__init__.py"}
@@ -80,6 +92,23 @@ def test_a_module_imports_only_what_stands_above_it(name: str) -> None:
 def test_the_packages_hold_nothing_but_modules() -> None:
     for path in SOURCE.rglob("__init__.py"):
         assert imported(path) == set()
+
+
+@pytest.mark.parametrize("stage", [name[7:] for name in ORDER if name.startswith("stages.")])
+def test_a_stage_of_dvc_depends_on_the_modules_that_its_result_does(stage: str) -> None:
+    needed, found = set(), {f"stages.{stage}"}
+    while found:
+        needed |= found
+        found = {below for name in found for below in own_modules(FILES[name])} - needed - PLUMBING
+    declared = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"][stage]
+    deps = [REPOSITORY / dep for dep in declared.get("do", declared)["deps"]]
+    lacking = {
+        name
+        for name in needed
+        if (stage, name) not in UNNAMED
+        and not any(dep in (FILES[name], *FILES[name].parents) for dep in deps)
+    }
+    assert not lacking, f"dvc.yaml: {stage} does not depend on {sorted(lacking)}"
 
 
 def test_only_tracking_imports_mlflow() -> None:

@@ -157,6 +157,14 @@ def test_outside_of_a_project_every_command_says_so(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_first_round_is_not_boosted(folder: Path) -> None:
+    made = ", ".join(read_params(folder / "params.yaml").boosts)
+    assert refusal("boost", "r00") == (
+        "r00 is the cleaned dataset, which `databoost prepare` writes; boost makes the rounds "
+        f"after it: {made}"
+    )
+
+
 def test_wrong_usage_is_clicks_own_error(folder: Path) -> None:
     for arguments in (["train"], ["fly"], ["run", "--max-rounds", "0"], ["set"]):
         result = databoost(*arguments)

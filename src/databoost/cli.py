@@ -68,6 +68,11 @@ def _stage(name: str, help_text: str, *, of_round: bool) -> None:
 
         layout, params = _project()
         stage: Callable[..., None] = getattr(import_module(f"databoost.stages.{name}"), name)
+        if name == "boost" and arguments["round_name"] == params.rounds[0]:
+            raise ParamsError(
+                f"{params.rounds[0]} is the cleaned dataset, which `databoost prepare` writes; "
+                f"boost makes the rounds after it: {', '.join(params.boosts) or 'none is declared'}"
+            )
         if of_round and arguments["round_name"] not in params.rounds:
             raise ParamsError(
                 f"{arguments['round_name']!r} is no declared round; declared are "

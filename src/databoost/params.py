@@ -18,10 +18,9 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from databoost.errors import ParamsError, listed
+from databoost.yamlfile import assign, read_yaml, write_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -273,7 +272,7 @@ def read_params(path: Path) -> Params:
     ParamsError
         If the file is missing, is not YAML, or holds bad values (all are listed).
     """
-    return parse_params(_load(path), str(path))
+    return parse_params(read_yaml(path), str(path))
 
 
 def edit_params(path: Path, changes: dict[str, Any]) -> Params:
@@ -291,47 +290,11 @@ def edit_params(path: Path, changes: dict[str, Any]) -> Params:
     ParamsError
         If a key does not exist or the result would be invalid; the file is then unchanged.
     """
-    document = _load(path)
-    unknown = [key for key in changes if not _assign(document, key.split("."), changes[key])]
+    document = read_yaml(path)
+    unknown = [key for key in changes if not assign(document, key, changes[key])]
     if unknown:
         names = ", ".join(map(repr, unknown))
         raise ParamsError(f"{path} has no key {names}; `databoost params` lists all")
     params = parse_params(document, f"{path} (after the change)")
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="\n") as stream:
-        _yaml().dump(document, stream)
-    part.replace(path)
+    write_yaml(path, document)
     return params
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    return yaml
-
-
-def _load(path: Path) -> Any:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            return _yaml().load(stream)
-    except FileNotFoundError:
-        raise ParamsError(
-            f"{path} does not exist; run databoost in a project folder, the one with params.yaml"
-        ) from None
-    except OSError as error:
-        raise ParamsError(f"{path} cannot be read: {error.strerror}") from error
-    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date like 2024-13-45
-        raise ParamsError(f"{path} is not readable YAML: {error}") from error
-
-
-def _assign(document: Any, keys: list[str], value: Any) -> bool:
-    *parents, last = keys
-    for key in parents:
-        if not isinstance(document, dict) or key not in document:
-            return False
-        document = document[key]
-    if not isinstance(document, dict) or last not in document:
-        return False
-    document[last] = value
-    return True

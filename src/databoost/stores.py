@@ -1,20 +1,30 @@
-"""Where MLflow's store is, and whether it answers: found out in seconds, without mlflow."""
+"""Where MLflow's store is, whether it answers, and the one warning if it does not.
+
+Found out in seconds, without mlflow.
+"""
 
 import os
 import re
 import socket
 import sqlite3
+import sys
 import threading
-from contextlib import closing
+import time
+from contextlib import closing, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from databoost.errors import TrackingError
+from databoost.data.files import read_json, write_json
+from databoost.errors import DataboostError, TrackingError
 from databoost.layout import Layout
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_SECONDS = 2.0
 _LOCK_SECONDS = 5.0
+# A process group is taken for the same `dvc repro` if it last warned no longer ago than this.
+_SAME_REPRO_SECONDS = 6 * 3600.0
+_LONGEST_LINE = 300
 
 
 def tracking_uri(layout: Layout) -> str:
@@ -73,6 +83,48 @@ def check_answers(uri: str) -> None:
         _check_port(uri, parts.hostname, parts.port or _PORTS[scheme])
 
 
+def warn_once(layout: Layout, uri: str, error: Exception) -> None:
+    """Say on stderr that a round was not logged, once for a process group and a store.
+
+    A process group stands for one ``dvc repro``; :func:`forget_warning` starts anew.
+    """
+    mark = {"process_group": os.getpgrp(), "store": shown_uri(uri)}
+    file = _warning_file(layout)
+    with suppress(OSError, DataboostError):
+        is_recent = time.time() - file.stat().st_mtime < _SAME_REPRO_SECONDS
+        if is_recent and read_json(file) == mark:
+            file.touch()
+            return
+    what = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {error}"
+    print(
+        f"warning: not logged to MLflow at {mark['store']}: {in_one_line(what)}. Nothing is lost: "
+        "`databoost publish` logs every round once it works again",
+        file=sys.stderr,
+    )
+    with suppress(OSError):
+        write_json(file, mark)
+
+
+def forget_warning(layout: Layout) -> None:
+    """Have the next failure warned of again: the store has answered."""
+    with suppress(OSError):
+        _warning_file(layout).unlink(missing_ok=True)
+
+
+def in_one_line(message: object) -> str:
+    """Give a message in one line of bearable length, without passwords.
+
+    >>> in_one_line("no answer   from http://ada:secret@example.org")
+    'no answer from http://example.org'
+    """
+    text = shown_uri(" ".join(str(message).split()))  # requests' errors quote the address
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
+
+
+def _warning_file(layout: Layout) -> Path:
+    return layout.state / "tracking_warning.json"
+
+
 def _check_sqlite(uri: str) -> None:
     path = uri.partition(":///")[2].partition("?")[0]
     try:
@@ -81,8 +133,8 @@ def _check_sqlite(uri: str) -> None:
             store.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise TrackingError(
-            f"MLflow's store {uri} cannot be written: {error}; close what locks it, or delete the "
-            "file: `databoost publish` fills a new one"
+            f"MLflow's store {uri} cannot be written: {error}; close what locks it or, if it is "
+            "damaged, move it away: `databoost publish` fills a new one"
         ) from error
 
 

@@ -9,23 +9,29 @@ the store is known to answer: the import takes seconds.
 import logging
 import os
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from databoost.data.files import read_json, write_json
 from databoost.data.tables import MANIFEST, read_table
-from databoost.errors import DataboostError, DatasetError, TrackingError
+from databoost.errors import DatasetError, TrackingError
 from databoost.layout import Layout
 from databoost.outcomes import Outcome, flat_params, missing_outputs, read_outcomes, shown_files
 from databoost.params import Params, round_number
-from databoost.stores import artifact_folder, check_answers, shown_uri, tracking_uri
+from databoost.stores import (
+    artifact_folder,
+    check_answers,
+    forget_warning,
+    in_one_line,
+    shown_uri,
+    tracking_uri,
+    warn_once,
+)
 
 #: Tags that runs are found by and told apart by.
 KEY, ROUND, SNAPSHOT = "databoost.key", "databoost.round", "databoost.snapshot"
@@ -40,8 +46,6 @@ _LATER_ANSWERS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-# A process group is taken for the same `dvc repro` if it last warned no longer ago than this.
-_SAME_REPRO_SECONDS = 6 * 3600.0
 
 
 def publish_round(layout: Layout, params: Params, name: str) -> bool:
@@ -67,10 +71,9 @@ def publish_round(layout: Layout, params: Params, name: str) -> bool:
     try:
         _publish(layout, params, outcomes)
     except Exception as error:  # MLflow's clients raise their own, SQLAlchemy's, requests' errors
-        _warn_once(layout, uri, error)
+        warn_once(layout, uri, error)
         return False
-    with suppress(OSError):
-        _warning_file(layout).unlink(missing_ok=True)
+    forget_warning(layout)
     return True
 
 
@@ -98,7 +101,7 @@ def publish(layout: Layout, params: Params) -> list[str]:
     except Exception as error:  # see publish_round
         uri = shown_uri(tracking_uri(layout))
         raise TrackingError(
-            f"MLflow at {uri} failed: {_in_one_line(error)}; `databoost publish` once more goes on "
+            f"MLflow at {uri} failed: {in_one_line(error)}; `databoost publish` once more goes on "
             "from here"
         ) from error
 
@@ -302,30 +305,3 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     finally:
         for name in new:
             os.environ.pop(name, None)
-
-
-def _warning_file(layout: Layout) -> Path:
-    return layout.state / "tracking_warning.json"
-
-
-def _warn_once(layout: Layout, uri: str, error: Exception) -> None:
-    mark = {"process_group": os.getpgrp(), "store": shown_uri(uri)}
-    file = _warning_file(layout)
-    with suppress(OSError, DataboostError):
-        is_recent = time.time() - file.stat().st_mtime < _SAME_REPRO_SECONDS
-        if is_recent and read_json(file) == mark:
-            file.touch()
-            return
-    what = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {error}"
-    print(
-        f"warning: not logged to MLflow at {mark['store']}: {_in_one_line(what)}. Nothing is lost: "
-        "`databoost publish` logs every round once it works again",
-        file=sys.stderr,
-    )
-    with suppress(OSError):
-        write_json(file, mark)
-
-
-def _in_one_line(message: object) -> str:
-    text = shown_uri(" ".join(str(message).split()))  # requests' errors quote the address
-    return text if len(text) <= 300 else f"{text[:300]}..."

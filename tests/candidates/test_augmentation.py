@@ -168,6 +168,17 @@ def test_pictures_in_bands_and_batches_in_parts_are_the_same(monkeypatch) -> Non
         assert (render(parents, recipes.iloc[[2]]) == picture).all()
 
 
+def test_a_picture_in_many_bands_is_thickened_once(monkeypatch) -> None:
+    parents, recipes = prepared(GREY[2:], LIVELY, 1)
+    calls = []
+    monkeypatch.setattr(augmentation, "_BLOCK", 1)
+    monkeypatch.setattr(
+        augmentation, "thicken", lambda *given: calls.append(given) or thicken(*given)
+    )
+    render(parents, recipes)
+    assert len(calls) == 1
+
+
 def test_a_candidate_is_the_same_in_every_batch_and_order() -> None:
     parents, recipes = prepared(GREY, LIVELY, 24)
     whole, _, _ = render_taps(parents, recipes, 16)

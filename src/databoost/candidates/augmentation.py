@@ -114,7 +114,9 @@ def render_taps(
     for part in _parts(parents, which, side * side):
         rows = np.stack([axis.positions for axis in row_axes[part]])
         columns = np.stack([axis.positions for axis in column_axes[part]])
-        taps[part] = _render(parents, which[part], seeds[part], rows, columns)
+        draws = draw(seeds[part], parents.params)
+        canvases = _canvases(parents, which[part], draws.thickness)
+        taps[part] = _render(parents, which[part], seeds[part], draws, canvases, rows, columns)
     row_fractions, column_fractions = (
         np.array([axis.fractions for axis in axes], dtype=np.float32).reshape(n, size)
         for axes in (row_axes, column_axes)
@@ -144,12 +146,13 @@ def render(parents: Parents, recipe: pd.DataFrame) -> Pixels:
     """
     which, seeds = _read(parents, recipe)
     height, width = int(parents.heights[which[0]]), int(parents.widths[which[0]])
+    draws = draw(seeds, parents.params)
+    canvases = _canvases(parents, which, draws.thickness)
     columns = np.arange(width)[None]
     n_rows = max(1, _BLOCK // width)
-    bands = [
-        _render(parents, which, seeds, np.arange(top, min(top + n_rows, height))[None], columns)
-        for top in range(0, height, n_rows)
-    ]
+    tops = range(0, height, n_rows)
+    rows = [np.arange(top, min(top + n_rows, height))[None] for top in tops]
+    bands = [_render(parents, which, seeds, draws, canvases, band, columns) for band in rows]
     pixels: Pixels = torch.cat(bands, dim=2)[0].permute(1, 2, 0).contiguous().numpy()
     return pixels
 
@@ -189,13 +192,13 @@ def _render(
     parents: Parents,
     which: Positions,
     seeds: Seeds,
+    draws: Draws,
+    canvases: torch.Tensor,
     rows: Positions,
     columns: Positions,
 ) -> torch.Tensor:
     """Render n candidates at the pixels (n, R) x (n, C): (n, channels, R, C) uint8."""
-    draws = draw(seeds, parents.params)
     heights, widths = parents.heights[which], parents.widths[which]
-    canvases = _canvases(parents, which, draws.thickness)
     values = sample(canvases, find_warps(draws, heights, widths), rows, columns)
     if draws.noise.any():
         values += _noise(seeds, draws.noise, rows, columns)[:, None]

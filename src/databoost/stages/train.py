@@ -36,7 +36,7 @@ def train(layout: Layout, params: Params, name: str) -> None:
         print(f"{name}: nothing was added since {twin.name}; its model is taken over")
         return
     classes = read_classes(layout.classes)
-    state = _state_folder(layout, key)
+    state = state_folder(layout, key, classes)
     trained = train_model(
         _examples(manifest, "train", here, params, classes),
         _examples(manifest, "val", here, params, classes),
@@ -59,10 +59,11 @@ def training_key(manifest: Path, params: Params) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _state_folder(layout: Layout, key: str) -> Path:
+def state_folder(layout: Layout, key: str, classes: list[str]) -> Path:
+    """Give the folder of an unfinished training: of this key, these classes in this order."""
     # Lightning's checkpoints name folders and hold optimiser states of one PyTorch version, so
     # neither a moved project nor an upgrade resumes them.
-    place = f"{key} {layout.root.resolve()} {torch.__version__}"
+    place = f"{key} {json.dumps(classes)} {layout.root.resolve()} {torch.__version__}"
     return layout.state / "training" / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 

@@ -1,0 +1,63 @@
+"""YAML files that people edit too: read, changed and written with their comments."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from databoost.errors import ParamsError
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a file; the result keeps comments, order and quotes.
+
+    Raises
+    ------
+    ParamsError
+        If the file is missing or is not YAML in UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return _yaml().load(stream)
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path} does not exist; run databoost in a project folder, the one with params.yaml"
+        ) from None
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}") from error
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date like 2024-13-45
+        raise ParamsError(f"{path} is not readable YAML: {error}") from error
+
+
+def write_yaml(path: Path, document: Any) -> None:
+    """Write what :func:`read_yaml` gave, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="\n") as stream:
+        _yaml().dump(document, stream)
+    part.replace(path)
+
+
+def assign(document: Any, key: str, value: Any) -> bool:
+    """Set a dotted key that exists; gives whether it does.
+
+    >>> document = {"boost": {"neighbors": 3}}
+    >>> assign(document, "boost.neighbors", 5), assign(document, "boost.speed", 1), document
+    (True, False, {'boost': {'neighbors': 5}})
+    """
+    *parents, last = key.split(".")
+    for name in parents:
+        if not isinstance(document, dict) or name not in document:
+            return False
+        document = document[name]
+    if not isinstance(document, dict) or last not in document:
+        return False
+    document[last] = value
+    return True
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    return yaml
