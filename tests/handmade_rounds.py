@@ -67,7 +67,10 @@ def lay_round(layout: Layout, name: str, accuracy: float = 0.5, stop: str | None
         "size": {"n_train": 2 if is_first else 3, "n_val": 2, "padded": 16, "limit": 10000},
     }
     write_json(here.metrics, evaluation)
-    if not is_first:
+    if is_first:
+        shifts = {"before": {"auc": 0.75}, "after": {"auc": 0.5}}
+        write_json(here.split, {"strategy": "matched", **shifts})
+    else:
         write_text(here.additions, "image_id,candidate_id\nc1,7\n")
         boost = {"strategy": "nearest", "n_queries": 1, "n_additions": 1}
         write_json(here.boost, boost | {"mean_similarity": 0.75, "recall": 0.875, "stop": stop})

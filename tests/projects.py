@@ -14,6 +14,8 @@ SMALL = {
     "synthetic.n_test": 20,
     "synthetic.image_size": 64,
     "train.epochs": 2,
+    "scores.epochs": 1,
+    "scores.folds": 2,
     "train.accelerator": "cpu",
     "candidates.count": 300,
     "search.search_k": 100000,
@@ -73,7 +75,8 @@ class Project:
 def make_project(folder: Path) -> Project:
     """Lay a project with the built-in dataset made small; not yet a git repository."""
     (folder / "data").mkdir(parents=True)
-    for name in ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "data/corrections.csv"):
+    settings = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore")
+    for name in (*settings, "data/corrections.csv", "data/control.csv"):
         shutil.copy(REPOSITORY / name, folder / name)
     # Stages depend on the code; a link would lead DVC out of the repository.
     shutil.copytree(

@@ -13,15 +13,22 @@ ORDER = """
     errors yamlfile params layout
     data.files data.tables data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
-    data.archives data.sources data.datasets data.raw data.corrections
+    data.archives data.sources data.datasets data.splitting data.raw data.corrections
+    audit.gradients audit.near_duplicates audit.image_checks
+    audit.shift audit.regions audit.resplitting
     model.architectures model.checkpoints model.trainer model.training model.evaluation
     model.pretrained
+    audit.crossvalidation audit.label_scores
     candidates.recipes candidates.strokes candidates.warping candidates.augmentation
     candidates.embedding candidates.search
     boosting additions
-    views.plots
-    outcomes stores tracking
+    attribution
+    views.plots views.pictures views.charts views.page
+    views.thumbnails views.sprites views.projection views.map_picture views.map_page
+    outcomes progress stores tracking
     stages.ingest stages.prepare stages.candidates stages.train stages.evaluate stages.boost
+    stages.scores
+    stages.map stages.report
     rounds
     cli
 """.split()  # noqa: SIM905
@@ -39,6 +46,9 @@ UNNAMED = {
     ("candidates", "data.datasets"),
     ("candidates", "model.evaluation"),
     ("boost", "model.evaluation"),
+    ("map", "model.evaluation"),
+    ("scores", "data.datasets"),
+    ("scores", "model.evaluation"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from handmade_rounds import declared, edit_json, lay_round
 
-from databoost.data.files import write_bytes
+from databoost.data.files import write_bytes, write_json
 from databoost.layout import Layout
 from databoost.outcomes import Outcome, flat_params, missing_outputs, read_outcomes, shown_files
 from databoost.params import Params
@@ -30,7 +30,7 @@ def test_metrics_of_the_first_round(layout: Layout) -> None:
     first = outcomes(layout)[0]
     assert first.metrics == {
         "n_train": 2, "n_val": 2, "padded_size": 16, "best_epoch": 1, "n_epochs": 2,
-        "n_additions": 0,
+        "n_additions": 0, "split/auc_before": 0.75, "split/auc_after": 0.5,
         "train/accuracy": 1.0, "train/loss": 0.25, "train/n_images": 2,
         "train/n_misclassified": 0, "train/class/i": 1.0, "train/class/v": 1.0,
         "val/accuracy": 0.5, "val/loss": 1.5, "val/n_images": 2,
@@ -98,14 +98,19 @@ def test_incomplete_rounds_are_left_out(layout: Layout) -> None:
     assert missing_outputs(layout.round("r02"))[0] == layout.round("r02").manifest
 
 
+def test_a_split_that_was_kept_has_no_figures(layout: Layout) -> None:
+    write_json(layout.round("r00").split, {"strategy": "given"})
+    assert not [name for name in outcomes(layout)[0].metrics if name.startswith("split/")]
+
+
 def test_the_first_round_has_no_files_of_a_boost(layout: Layout) -> None:
     first = [path.name for path in shown_files(layout.round("r00"))]
     assert first == [
         "manifest.csv", "best.ckpt", "curve.csv", "sheet.csv", "confusion.csv", "confusion.png",
-        "misclassified.png",
+        "misclassified.png", "split.json",
     ]  # fmt: skip
     second = [path.name for path in shown_files(layout.round("r01"))]
-    assert second == [*first, "additions.csv", "boost.json"]
+    assert second == [*first[:-1], "additions.csv", "boost.json"]
 
 
 def test_params_are_flat_texts_without_the_names_of_rounds_and_runs() -> None:

@@ -17,12 +17,12 @@ import pytest
 from handmade_rounds import declared, edit_json, lay_round
 
 from databoost import tracking
-from databoost.data.files import write_bytes
+from databoost.data.files import write_bytes, write_text
 from databoost.errors import DatasetError, TrackingError
 from databoost.layout import Layout
 from databoost.outcomes import flat_params, read_outcomes
 from databoost.stores import tracking_uri
-from databoost.tracking import publish, publish_round
+from databoost.tracking import publish, publish_report, publish_round
 
 
 @pytest.fixture(scope="session")
@@ -128,9 +128,8 @@ def test_a_child_holds_what_the_outputs_of_its_round_hold(layout: Layout) -> Non
 def test_files_and_dataset_of_a_child(layout: Layout) -> None:
     publish(layout, declared())
     seen = Seen(layout)
-    for run, name, more in zip(
-        seen.children, ("r00", "r01"), (set(), {"additions.csv", "boost.json"}), strict=True
-    ):
+    of_making = ({"split.json"}, {"additions.csv", "boost.json"})
+    for run, name, more in zip(seen.children, ("r00", "r01"), of_making, strict=True):
         files = {file.path for file in seen.client.list_artifacts(run.info.run_id)}
         assert files == more | {
             "manifest.csv", "best.ckpt", "curve.csv", "sheet.csv", "confusion.csv",
@@ -167,6 +166,41 @@ def test_rounds_published_one_by_one_end_like_all_at_once(layout: Layout) -> Non
     assert [run.info.run_name for run in seen.children] == ["r00", "r01"]
     assert seen.points(seen.parents[0])["val/accuracy"] == [(0, 0.5), (1, 1.0)]
     assert publish(layout, declared()) == []
+
+
+def test_the_report_is_an_artifact_of_the_parent(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(layout.report, "<p>first</p>")
+    assert publish_report(layout, declared())
+    seen = Seen(layout)
+    (parent,) = seen.parents
+    (file,) = seen.client.list_artifacts(parent.info.run_id, "reports")
+    assert file.path == "reports/index.html"
+    assert "`reports/index.html`" in parent.data.tags["mlflow.note.content"]
+    assert len(seen.children) == 2
+    assert publish(layout, declared()) == []
+    monkeypatch.setattr("time.time_ns", lambda: 0)
+    assert publish_report(layout, declared())
+    assert Seen(layout).everything() == seen.everything()
+    write_text(layout.report, "<p>second</p>")
+    assert publish(layout, declared()) == ["report"]
+    path = seen.client.download_artifacts(parent.info.run_id, "reports/index.html")
+    assert Path(path).read_text() == "<p>second</p>"
+
+
+def test_a_report_that_is_missing_is_an_error(layout: Layout) -> None:
+    with pytest.raises(DatasetError, match=r"index.html is missing; `dvc repro report` makes it"):
+        publish_report(layout, declared())
+
+
+def test_an_unreachable_server_costs_the_report_a_warning(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    write_text(layout.report, "<p>first</p>")
+    assert not publish_report(layout, declared())
+    assert "warning" in capsys.readouterr().err.lower()
 
 
 def test_changed_params_make_a_parent_of_their_own_with_every_round(layout: Layout) -> None:
@@ -309,7 +343,7 @@ def test_mlflow_stays_quiet_and_no_global_state_is_changed(
 def test_settings_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "90")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    with tracking._environment(tracking._FIRST_ANSWER):
+    with tracking.environment(tracking._FIRST_ANSWER):
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "90"
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "90"

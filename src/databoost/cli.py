@@ -122,6 +122,24 @@ _stage(
     "\b\nExample:\n  databoost boost r01",
     of_round=True,
 )
+_stage(
+    "scores",
+    "Score the labels of r00 by models that never saw the image; resumes finished folds.\n\n"
+    "\b\nExample:\n  databoost scores",
+    of_round=False,
+)
+_stage(
+    "map",
+    "Lay the images of all rounds out by their looks, reports/map.html.\n\n"
+    "\b\nExample:\n  databoost map",
+    of_round=False,
+)
+_stage(
+    "report",
+    "Write the page that shows all rounds, reports/index.html, and log it to MLflow.\n\n"
+    "\b\nExample:\n  databoost report",
+    of_round=False,
+)
 
 
 @main.command()

@@ -32,6 +32,11 @@ class RoundLayout:
         return self.root / "additions.csv"
 
     @property
+    def split(self) -> Path:
+        """How train and val were split, and how far they differ; r00 alone has it."""
+        return self.root / "split.json"
+
+    @property
     def boost(self) -> Path:
         """Counts of the boost and the reason to stop, if there is one."""
         return self.root / "boost.json"
@@ -104,6 +109,11 @@ class Layout:
         return self.root / "data" / "corrections.csv"
 
     @property
+    def correction_history(self) -> Path:
+        """What each change of the ledger by a command was, for undo: one table a change."""
+        return self.state / "corrections"
+
+    @property
     def raw(self) -> Path:
         """Images as they came: ``<split>/<class>/<file>``."""
         return self.root / "data" / "raw"
@@ -167,6 +177,76 @@ class Layout:
     def index(self) -> Path:
         """Annoy index over the embeddings; empty when the search is exact."""
         return self.candidates / "index.ann"
+
+    @property
+    def sheets(self) -> Path:
+        """Image sheets for people, ``<round>.xlsx``; they hold edits, and are never an output."""
+        return self.root / "sheets"
+
+    @property
+    def scores(self) -> Path:
+        """One row an image of r00: how much its label, and its being any class, are in doubt."""
+        return self.round("r00").root / "scores.csv"
+
+    @property
+    def audit(self) -> Path:
+        """Output folder of ``audit``."""
+        return self.root / "data" / "audit"
+
+    @property
+    def findings(self) -> Path:
+        """One row a finding of the audit."""
+        return self.audit / "findings.csv"
+
+    @property
+    def audit_summary(self) -> Path:
+        """Figures of the audit."""
+        return self.audit / "summary.json"
+
+    @property
+    def reports(self) -> Path:
+        """Pages and pictures for people, and tables to plot."""
+        return self.root / "reports"
+
+    @property
+    def map_points(self) -> Path:
+        """One row an image on the map: its place, and what it can be coloured by."""
+        return self.root / "data" / "map" / "points.csv"
+
+    @property
+    def map_picture(self) -> Path:
+        """The map as a picture."""
+        return self.reports / "map.png"
+
+    @property
+    def map_page(self) -> Path:
+        """The map as a page to search in."""
+        return self.reports / "map.html"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows all rounds."""
+        return self.reports / "index.html"
+
+    @property
+    def round_progress(self) -> Path:
+        """One row a round and split: accuracy, interval, counts."""
+        return self.reports / "rounds.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves of all rounds."""
+        return self.reports / "curves.csv"
+
+    @property
+    def confusions(self) -> Path:
+        """The confusions of all rounds."""
+        return self.reports / "confusion.csv"
+
+    @property
+    def control(self) -> Path:
+        """A ``rounds.csv`` of another run, which the report shows beside this one; in git."""
+        return self.root / "data" / "control.csv"
 
     @property
     def state(self) -> Path:

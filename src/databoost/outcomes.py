@@ -12,11 +12,12 @@ import pandas as pd
 
 from databoost.data.files import read_json
 from databoost.data.tables import CURVE, read_table
+from databoost.errors import DatasetError
 from databoost.layout import Layout, RoundLayout
 from databoost.params import Params, round_number
 
 #: Sections that name rounds or runs and change nothing about the content of one.
-_UNKEYED_SECTIONS = {"rounds", "boosts", "tracking"}
+_UNKEYED_SECTIONS = {"rounds", "boosts", "tracking", "report"}
 _LONGEST_NAME = 250  # of a metric, in MLflow
 _PER_CLASS = "per_class_accuracy"
 
@@ -38,7 +39,8 @@ class Outcome:
         SHA-256 of the manifest.
     metrics
         By name: ``val/accuracy`` and the like for each split, ``val/class/<label>`` (accuracy of
-        one class, 0 to 1), and counts of the round.
+        one class, 0 to 1), counts of the round, and how far train and val differ where r00 was
+        split anew (``split/auc_before`` and ``split/auc_after``; 0.5: no difference).
     curve
         ``CURVE``: one row an epoch.
     stop
@@ -82,6 +84,22 @@ def read_outcomes(layout: Layout, params: Params, names: Iterable[str]) -> list[
     return [_outcome(files, params) for files in rounds if not missing_outputs(files)]
 
 
+def need_complete(layout: Layout, names: Iterable[str]) -> None:
+    """Refuse to go on unless the named rounds are complete.
+
+    Raises
+    ------
+    DatasetError
+        Naming the first output that is missing.
+    """
+    for name in sorted(names):
+        for path in missing_outputs(layout.round(name)):
+            raise DatasetError(
+                f"{name} is not complete, {path} is missing; `dvc pull` fetches outputs, "
+                "`dvc repro` makes them"
+            )
+
+
 def missing_outputs(files: RoundLayout) -> list[Path]:
     """List the outputs that a round lacks; none: the round is complete."""
     needed = [*shown_files(files), files.metrics, files.model_metrics]
@@ -91,7 +109,7 @@ def missing_outputs(files: RoundLayout) -> list[Path]:
 def shown_files(files: RoundLayout) -> list[Path]:
     """List the outputs that are worth keeping beside a round's metrics."""
     paths = [files.manifest, files.checkpoint, files.curve, files.sheet, files.confusion]
-    return [*paths, files.confusion_picture, files.misclassified, *_boost_files(files)]
+    return [*paths, files.confusion_picture, files.misclassified, *_files_of_making(files)]
 
 
 def flat_params(params: Params) -> dict[str, str]:
@@ -108,23 +126,28 @@ def flat_params(params: Params) -> dict[str, str]:
 
 
 def _outcome(files: RoundLayout, params: Params) -> Outcome:
-    boost = {"n_additions": 0} if files.name == "r00" else read_json(files.boost)
+    is_first = files.name == "r00"
+    boost = {"n_additions": 0} if is_first else read_json(files.boost)
+    split = read_json(files.split) if is_first and files.split.exists() else {}
     settings = json.dumps(flat_params(params), sort_keys=True)
     made = [_file_hash(path) for path in (files.manifest, files.checkpoint)]
-    rest = [_file_hash(path) for path in (files.sheet, files.metrics, *_boost_files(files))]
+    rest = [_file_hash(path) for path in (files.sheet, files.metrics, *_files_of_making(files))]
     return Outcome(
         files,
         _hash("round", settings, *made, *rest),
         _hash("boost", settings, *made),
         made[0],
-        _metrics(read_json(files.metrics), read_json(files.model_metrics), boost),
+        _metrics(read_json(files.metrics), read_json(files.model_metrics), boost, split),
         read_table(files.curve, CURVE),
         str(boost.get("stop") or ""),
     )
 
 
 def _metrics(
-    evaluation: dict[str, Any], model: dict[str, Any], boost: dict[str, Any]
+    evaluation: dict[str, Any],
+    model: dict[str, Any],
+    boost: dict[str, Any],
+    split: dict[str, Any],
 ) -> dict[str, float]:
     size = evaluation["size"]
     named = {
@@ -137,12 +160,14 @@ def _metrics(
         "n_additions": boost["n_additions"],
         "search_recall": boost.get("recall"),
         "mean_similarity": boost.get("mean_similarity"),
+        "split/auc_before": split.get("before", {}).get("auc"),
+        "split/auc_after": split.get("after", {}).get("auc"),
     }
-    for split, values in evaluation.items():
-        if split != "size":
+    for name, values in evaluation.items():
+        if name != "size":
             classes = values[_PER_CLASS]
-            named |= {f"{split}/{name}": values[name] for name in values if name != _PER_CLASS}
-            named |= {_class_metric(split, label): classes[label] for label in classes}
+            named |= {f"{name}/{key}": values[key] for key in values if key != _PER_CLASS}
+            named |= {_class_metric(name, label): classes[label] for label in classes}
     return {name: float(value) for name, value in named.items() if value is not None}
 
 
@@ -152,8 +177,10 @@ def _class_metric(split: str, label: str) -> str:
     return f"{split}/class/{escaped}"[:_LONGEST_NAME]
 
 
-def _boost_files(files: RoundLayout) -> list[Path]:
-    return [] if files.name == "r00" else [files.additions, files.boost]
+def _files_of_making(files: RoundLayout) -> list[Path]:
+    if files.name == "r00":
+        return [files.split] if files.split.exists() else []
+    return [files.additions, files.boost]
 
 
 def _hash(*parts: str) -> str:

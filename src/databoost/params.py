@@ -72,7 +72,7 @@ class SyntheticParams(Section):
 class SplitParams(Section):
     """``split``: whether ``prepare`` keeps the given train and val or splits them again."""
 
-    strategy: Literal["given", "stratified"]
+    strategy: Literal["given", "stratified", "matched"]
     val_fraction: OpenFraction
     seed: Seed
 
@@ -169,6 +169,37 @@ class BoostParams(Section):
     seed: Seed
 
 
+class ScoresParams(Section):
+    """``scores``: the fold models that give every image an out-of-sample prediction."""
+
+    folds: Annotated[int, Field(ge=2, le=50)]
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0.0)]
+    neighbors: Positive
+    seed: Seed
+
+
+class MapParams(Section):
+    """``map``: UMAP's settings, and how many images are shown."""
+
+    neighbors: Annotated[int, Field(ge=2, le=200)]
+    min_dist: Annotated[float, Field(ge=0.0, lt=1.0)]
+    metric: Literal["cosine", "euclidean"]
+    max_points: Positive
+    seed: Seed
+
+
+class ReportParams(Section):
+    """``report``: how much the page shows, and how large its pictures are."""
+
+    image_size: Annotated[int, Field(ge=16, le=512)]
+    failures: Positive
+    findings: Positive
+    suspects: Positive
+    outliers: Positive
+
+
 class TrackingParams(Section):
     """``tracking``: names in MLflow."""
 
@@ -195,6 +226,9 @@ class Params(Section):
     embedding: EmbeddingParams
     search: SearchParams
     boost: BoostParams
+    scores: ScoresParams
+    map: MapParams
+    report: ReportParams
     tracking: TrackingParams
     rounds: Annotated[tuple[RoundName, ...], Field(min_length=1)]
     boosts: dict[RoundName, Boost]

@@ -7,10 +7,12 @@ import os
 import re
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -157,3 +159,36 @@ def _check_port(uri: str, host: str, port: int) -> None:
             f"no MLflow server answers at {shown_uri(uri)} ({problems[0]}); start it or correct "
             "MLFLOW_TRACKING_URI (without it, the store is mlflow.db in the project)"
         )
+
+
+def source_tags(root: Path) -> dict[str, str]:
+    """Give the tags of a run that tell what code it came from; git may be absent."""
+    tags = {"mlflow.source.name": "databoost", "mlflow.source.type": "LOCAL"}
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        # DVC writes dvc.lock while stages run, which makes no difference to what was run.
+        changes = _git(root, "status", "--porcelain", "-uno", "--", ".", ":(exclude)dvc.lock")
+        tags["databoost.dirty"] = str(changes != "").lower()
+    return tags
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, no repository, or no commit yet
+    return done.stdout.strip()
+
+
+@contextmanager
+def environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the length of the block, except those that the user set."""
+    new = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)

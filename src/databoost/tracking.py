@@ -6,14 +6,12 @@ what is there already stays untouched. This is the only module that imports mlfl
 the store is known to answer: the import takes seconds.
 """
 
+import hashlib
 import logging
-import os
-import subprocess
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,20 +19,28 @@ import pandas as pd
 from databoost.data.tables import MANIFEST, read_table
 from databoost.errors import DatasetError, TrackingError
 from databoost.layout import Layout
-from databoost.outcomes import Outcome, flat_params, missing_outputs, read_outcomes, shown_files
+from databoost.outcomes import Outcome, flat_params, need_complete, read_outcomes, shown_files
 from databoost.params import Params, round_number
 from databoost.stores import (
     artifact_folder,
     check_answers,
+    environment,
     forget_warning,
     in_one_line,
     shown_uri,
+    source_tags,
     tracking_uri,
     warn_once,
 )
 
 #: Tags that runs are found by and told apart by.
 KEY, ROUND, SNAPSHOT = "databoost.key", "databoost.round", "databoost.snapshot"
+#: Tag of a parent run: SHA-256 of the page that is its artifact.
+REPORT = "databoost.report"
+_NOTE = (
+    "The report, one page for all rounds (accuracy, failures and what was fetched for them, audit, "
+    "suspects): artifact `reports/index.html`; download it to look at it in full."
+)
 _PARENT = "mlflow.parentRunId"
 # MLflow's limits: characters of a value and of a digest, entries of one request (1,000 in all).
 _LONGEST_PARAM, _LONGEST_DIGEST = 6000, 36
@@ -64,7 +70,7 @@ def publish_round(layout: Layout, params: Params, name: str) -> bool:
     DatasetError
         If an output of the round, or of r00, is missing.
     """
-    _need(layout, {"r00", name})
+    need_complete(layout, {"r00", name})
     names = [other for other in params.rounds if round_number(other) <= round_number(name)]
     outcomes = read_outcomes(layout, params, names)
     uri = tracking_uri(layout)
@@ -77,13 +83,43 @@ def publish_round(layout: Layout, params: Params, name: str) -> bool:
     return True
 
 
+def publish_report(layout: Layout, params: Params) -> bool:
+    """Log the report to the parent run, with the rounds it lacks; never fails for MLflow's sake.
+
+    Warns as :func:`publish_round` does. A report that is there already stays untouched.
+
+    Returns
+    -------
+    bool
+        Whether the store now holds the report.
+
+    Raises
+    ------
+    DatasetError
+        If an output of a declared round, or the report, is missing.
+    """
+    need_complete(layout, params.rounds)
+    if not layout.report.exists():
+        raise DatasetError(f"{layout.report} is missing; `dvc repro report` makes it")
+    outcomes = read_outcomes(layout, params, params.rounds)
+    uri = tracking_uri(layout)
+    try:
+        _publish(layout, params, outcomes, with_report=True)
+    except Exception as error:  # see publish_round
+        warn_once(layout, uri, error)
+        return False
+    forget_warning(layout)
+    return True
+
+
 def publish(layout: Layout, params: Params) -> list[str]:
-    """Log every declared round whose outputs are complete; doing it twice changes nothing.
+    """Log every complete round and the report; doing it twice changes nothing.
 
     Returns
     -------
     list of str
-        Names of the rounds that were logged now, in order; those found are left out.
+        Names of the rounds that were logged now, in order, and ``report`` if it was; those found
+        are left out.
 
     Raises
     ------
@@ -92,10 +128,10 @@ def publish(layout: Layout, params: Params) -> list[str]:
     TrackingError
         If the store does not answer, or fails.
     """
-    _need(layout, {"r00"})
+    need_complete(layout, {"r00"})
     outcomes = read_outcomes(layout, params, params.rounds)
     try:
-        return _publish(layout, params, outcomes)
+        return _publish(layout, params, outcomes, with_report=layout.report.exists())
     except TrackingError:
         raise
     except Exception as error:  # see publish_round
@@ -106,26 +142,19 @@ def publish(layout: Layout, params: Params) -> list[str]:
         ) from error
 
 
-def _need(layout: Layout, names: set[str]) -> None:
-    for name in sorted(names):
-        for path in missing_outputs(layout.round(name)):
-            raise DatasetError(
-                f"{name} is not complete, {path} is missing; `dvc pull` fetches outputs, "
-                "`dvc repro` makes them"
-            )
-
-
-def _publish(layout: Layout, params: Params, outcomes: list[Outcome]) -> list[str]:
+def _publish(
+    layout: Layout, params: Params, outcomes: list[Outcome], *, with_report: bool = False
+) -> list[str]:
     uri = tracking_uri(layout)
     check_answers(uri)
     with _quiet_mlflow():
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        with _environment(_FIRST_ANSWER):
+        with environment(_FIRST_ANSWER):
             found = client.get_experiment_by_name(params.tracking.experiment)
-        with _environment(_LATER_ANSWERS):
-            return _Store(client, layout, params, found).log_boost(outcomes)
+        with environment(_LATER_ANSWERS):
+            return _Store(client, layout, params, found).log_boost(outcomes, with_report)
 
 
 class _Store:
@@ -136,12 +165,14 @@ class _Store:
         self._layout = layout
         self._params = params
         self._experiment = self._experiment_id(found)
-        self._source = _source_tags(layout.root)
+        self._source = source_tags(layout.root)
 
-    def log_boost(self, outcomes: list[Outcome]) -> list[str]:
-        """Log the rounds that are missing; gives their names."""
+    def log_boost(self, outcomes: list[Outcome], with_report: bool) -> list[str]:
+        """Log the rounds that are missing, and the report if asked to; gives their names."""
         parent, is_finished = self._parent(outcomes[0])
         logged = [outcome.files.name for outcome in outcomes if self._log_round(outcome, parent)]
+        if with_report and self._log_report(parent):
+            logged.append("report")
         if self._log_progress(outcomes, parent) or logged or not is_finished:
             self._client.set_terminated(parent, "FINISHED")
         return logged
@@ -199,6 +230,17 @@ class _Store:
         for path in shown_files(outcome.files):
             self._client.log_artifact(run_id, str(path))
         self._client.set_terminated(run_id, "FINISHED")
+        return True
+
+    def _log_report(self, parent: str) -> bool:
+        """Log the report unless the same one is there; gives whether it was missing."""
+        digest = hashlib.sha256(self._layout.report.read_bytes()).hexdigest()
+        if self._client.get_run(parent).data.tags.get(REPORT) == digest:
+            return False
+        self._client.log_artifact(parent, str(self._layout.report), self._layout.reports.name)
+        self._client.set_tag(parent, "mlflow.note.content", _NOTE)
+        # Last, so that a report that was cut short is logged again.
+        self._client.set_tag(parent, REPORT, digest)
         return True
 
     def _log_progress(self, outcomes: list[Outcome], parent: str) -> bool:
@@ -262,46 +304,14 @@ def _dataset(outcome: Outcome, layout: Layout) -> Any:
     return DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])
 
 
-def _source_tags(root: Path) -> dict[str, str]:
-    tags = {"mlflow.source.name": "databoost", "mlflow.source.type": "LOCAL"}
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit:
-        tags["mlflow.source.git.commit"] = commit
-        # DVC writes dvc.lock while stages run, which makes no difference to what was run.
-        changes = _git(root, "status", "--porcelain", "-uno", "--", ".", ":(exclude)dvc.lock")
-        tags["databoost.dirty"] = str(changes != "").lower()
-    return tags
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    command = ["git", "-C", str(root), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return None  # no git, no repository, or no commit yet
-    return done.stdout.strip()
-
-
 @contextmanager
 def _quiet_mlflow() -> Iterator[None]:
     """Keep MLflow from logging, warning and reporting its use for the length of the block."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with _environment(_QUIET), warnings.catch_warnings():
+        with environment(_QUIET), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(disabled)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the length of the block, except those that the user set."""
-    new = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name in new:
-            os.environ.pop(name, None)

@@ -30,7 +30,7 @@ def ledger(*lines: str) -> pd.DataFrame:
             "value": [cell[2] for cell in cells],
             "reason": ["seen"] * len(cells),
         }
-    )
+    ).set_axis([number + 2 for number in range(len(cells))], axis=0)
 
 
 def told(images: pd.DataFrame) -> list[str]:
@@ -60,6 +60,16 @@ def test_blanks_around_cells_do_not_count(tmp_path: Path) -> None:
         ["a", "relabel", "ii", " it is a two "],
         ["b", "delete", "", ""],
     ]
+
+
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "corrections.csv"
+    lines = ["image_id,action,value,reason", "", 'a,relabel,v,"two', 'lines"', ",,,", "zz,delete,,"]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    read = read_corrections(path)
+    assert list(read.index) == [3, 6]
+    with pytest.raises(CorrectionError, match="line 6: no image has the id 'zz'"):
+        apply_corrections(IMAGES, read, CLASSES)
 
 
 def test_a_ledger_without_a_column_is_refused(tmp_path: Path) -> None:

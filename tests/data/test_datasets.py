@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from databoost.data.datasets import (
-    apply_split,
     check_usable,
     choose_validation,
     padded_size,
@@ -20,7 +19,6 @@ from databoost.data.datasets import (
 )
 from databoost.data.tables import CLASSES, DUPLICATES, MANIFEST, RAW_INDEX, write_table
 from databoost.errors import DatasetError, TableError
-from databoost.params import SplitParams
 
 
 def raw(*rows: str) -> pd.DataFrame:
@@ -212,32 +210,6 @@ def test_validation_is_drawn_by_class_and_seed() -> None:
     assert chosen.equals(choose_validation(labels, 0.25, seed=3))
     assert not chosen.equals(choose_validation(labels, 0.25, seed=4))
     assert chosen[:40].to_list() != sorted(chosen[:40])
-
-
-def test_a_given_split_is_kept() -> None:
-    images = raw("a train/i/1.png", "b val/i/2.png")
-    given = SplitParams(strategy="given", val_fraction=0.5, seed=0)
-    pd.testing.assert_frame_equal(apply_split(images, given), images)
-
-
-def test_a_stratified_split_pools_train_and_val_alone() -> None:
-    rows = [f"{number:03d} train/{'i' if number % 2 else 'v'}/{number}.png" for number in range(40)]
-    rows += ["x test/i/x.png", "y label_book/i/y.png", "z val/i/z.png"]
-    stratified = SplitParams(strategy="stratified", val_fraction=0.25, seed=1)
-    again = apply_split(raw(*rows), stratified)
-    assert again.groupby(["split", "label"]).size().to_dict() == {
-        ("label_book", "i"): 1,
-        ("test", "i"): 1,
-        ("train", "i"): 16,
-        ("train", "v"): 15,
-        ("val", "i"): 5,
-        ("val", "v"): 5,
-    }
-    by_id = again.set_index("image_id")["split"].to_dict()
-    other_order = apply_split(raw(*rows[::-1]), stratified)
-    assert other_order.set_index("image_id")["split"].to_dict() == by_id
-    other_seed = SplitParams(strategy="stratified", val_fraction=0.25, seed=2)
-    assert apply_split(raw(*rows), other_seed).set_index("image_id")["split"].to_dict() != by_id
 
 
 def test_a_snapshot_that_can_be_trained_on_passes() -> None:

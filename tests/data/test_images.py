@@ -12,6 +12,7 @@ from PIL import Image
 from databoost.data import images
 from databoost.data.images import (
     FORMATS,
+    ImageFiles,
     decode,
     encode_png,
     file_ending,
@@ -248,3 +249,15 @@ def test_png_files_hold_the_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
 def test_the_id_of_an_image_is_its_digest() -> None:
     # SHA-256 of "abc": FIPS 180-2, appendix B.1.
     assert image_id(b"abc") == "ba7816bf8f01cfea"
+
+
+def test_image_files_are_decoded_when_they_are_asked_for(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "missing.png"]
+    for grey, path in enumerate(paths[:2]):
+        write_png(path, np.full((2, 3, 1), grey, dtype=np.uint8))
+    files = ImageFiles(paths)
+    assert len(files) == 3
+    assert files[1].tolist() == np.ones((2, 3, 1)).tolist()
+    assert [image.max() for image in files[:2]] == [0, 1]
+    with pytest.raises(ImageError, match=r"missing\.png: No such file"):
+        files[2]

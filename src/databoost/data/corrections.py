@@ -5,6 +5,7 @@ names an image by its id, so it holds for every copy of that file, and deleting 
 Held-out images are never corrected: they are what the corrections are judged by.
 """
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,8 @@ def read_corrections(path: Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``CORRECTIONS`` columns; no row if the file does not exist.
+        ``CORRECTIONS`` columns, indexed by the line of the file that each row begins on; no row if
+        the file does not exist.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def read_corrections(path: Path) -> pd.DataFrame:
     """
     if not path.exists():
         return CORRECTIONS.empty()
-    ledger = read_table(path, CORRECTIONS)
+    ledger = read_table(path, CORRECTIONS).set_axis(_line_numbers(path), axis=0)
     for column in ("image_id", "action", "value"):
         ledger[column] = ledger[column].str.strip()
     return ledger
@@ -47,7 +49,7 @@ def apply_corrections(
     images
         Rows with at least ``image_id``, ``split`` and ``label``.
     ledger
-        ``CORRECTIONS`` rows.
+        ``CORRECTIONS`` rows, indexed by line as :func:`read_corrections` gives them.
     classes
         The labels that there are.
 
@@ -62,11 +64,7 @@ def apply_corrections(
         Once, listing every line that names an unknown image, action, class or split, and every
         image with contradicting lines.
     """
-    problems = _problems(images, ledger, classes)
-    if problems:
-        raise CorrectionError(
-            f"data/corrections.csv has {len(problems)} bad line(s):{listed(problems)}"
-        )
+    check_corrections(images, ledger, classes)
     corrected = images.copy()
     may_change = corrected["split"].isin(SNAPSHOT_SPLITS)
     for action, column in (("relabel", "label"), ("move", "split")):
@@ -78,13 +76,39 @@ def apply_corrections(
     return corrected[~(may_change & corrected["image_id"].isin(deleted))].reset_index(drop=True)
 
 
+def check_corrections(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]) -> None:
+    """Refuse a ledger that does not fit the images; the parameters of :func:`apply_corrections`.
+
+    Raises
+    ------
+    CorrectionError
+        As :func:`apply_corrections` raises it.
+    """
+    problems = _problems(images, ledger, classes)
+    if problems:
+        raise CorrectionError(
+            f"data/corrections.csv has {len(problems)} bad line(s):{listed(problems)}"
+        )
+
+
+def _line_numbers(path: Path) -> list[int]:
+    numbers, begins = [], 1
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        lines = csv.reader(stream, strict=True)
+        for cells in lines:
+            if any(cell.strip() for cell in cells):  # as read_table leaves out empty rows
+                numbers.append(begins)
+            begins = lines.line_num + 1
+    return numbers[1:]
+
+
 def _problems(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]) -> list[str]:
     known = set(images.loc[images["split"].isin(SNAPSHOT_SPLITS), "image_id"])
     heldout = set(images["image_id"]) - known
     allowed = {"relabel": classes, "move": list(SNAPSHOT_SPLITS), "delete": [""]}
     problems = []
-    lines = list(zip(ledger["image_id"], ledger["action"], ledger["value"], strict=True))
-    for number, (image_id, action, value) in enumerate(lines, 2):
+    lines = zip(ledger.index, ledger["image_id"], ledger["action"], ledger["value"], strict=True)
+    for number, image_id, action, value in lines:
         if image_id in heldout:
             problems.append(f"line {number}: image {image_id} is held out and never corrected")
         elif image_id not in known:
@@ -102,6 +126,6 @@ def _problems(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]) ->
     for image_id, chosen in sorted(ledger.groupby("image_id"), key=lambda pair: str(pair[0])):
         actions = list(chosen["action"])
         if len(actions) != len(set(actions)) or ("delete" in actions and len(actions) > 1):
-            numbers = ", ".join(str(row + 2) for row in chosen.index)
+            numbers = ", ".join(map(str, chosen.index))
             problems.append(f"lines {numbers}: image {image_id!s} is corrected more than one way")
     return problems

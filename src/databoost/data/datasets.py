@@ -12,7 +12,6 @@ from databoost.data.files import whole_folder
 from databoost.data.tables import CLASSES, DUPLICATES, MANIFEST, read_table
 from databoost.errors import DatasetError
 from databoost.layout import SNAPSHOT_SPLITS, SPLITS
-from databoost.params import SplitParams
 
 
 def read_classes(path: Path) -> list[str]:
@@ -123,20 +122,6 @@ def choose_validation(labels: pd.Series, val_fraction: float, seed: int) -> pd.S
         order = generator.permutation(len(members))
         chosen.loc[members.index[order[:n_val]]] = True
     return chosen
-
-
-def apply_split(images: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
-    """Keep the given split, or pool train and val and draw a stratified one (seeded).
-
-    The result depends on ids and labels, not on the order of the rows.
-    """
-    if split.strategy == "given":
-        return images
-    pool = images[images["split"].isin(SNAPSHOT_SPLITS)].sort_values("image_id")
-    is_val = choose_validation(pool["label"], split.val_fraction, split.seed)
-    again = images.copy()
-    again.loc[is_val.index, "split"] = np.where(is_val, "val", "train")
-    return again
 
 
 def check_usable(manifest: pd.DataFrame) -> None:

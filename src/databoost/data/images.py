@@ -6,7 +6,9 @@ Pixels are uint8 arrays of shape (height, width, channels), channels 1 (grey) or
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +112,40 @@ def read_image(path: Path) -> Pixels:
         raise ImageError(f"{path}: {error.strerror}") from error
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+class ImageFiles(Sequence[Pixels]):
+    """Images that are decoded one at a time, when they are asked for.
+
+    Parameters
+    ----------
+    paths
+        Their files.
+
+    Raises
+    ------
+    ImageError
+        From an item, as :func:`read_image`.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, item: int) -> Pixels: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> "ImageFiles": ...
+
+    def __getitem__(self, item: "int | slice") -> "Pixels | ImageFiles":
+        """Decode an image, or give a part of the files undecoded."""
+        if isinstance(item, slice):
+            return ImageFiles(self._paths[item])
+        return read_image(self._paths[item])
 
 
 def encode_png(pixels: Pixels) -> bytes:

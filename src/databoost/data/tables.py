@@ -127,6 +127,82 @@ CURVE = Table(
         "val_accuracy": "number",
     },
 )
+FINDINGS = Table(
+    "findings",
+    {
+        "finding": "text",
+        "image_id": "text",
+        "path": "text",
+        "split": "text",
+        "label": "text",
+        "value": "number",
+        "other_id": "text",  # of a pair
+        "other_split": "text",
+        "other_label": "text",
+        "detail": "text",
+    },
+)
+#: What is read of the label scores by those who only show them.
+SUSPECTS = Table(
+    "scores",
+    {
+        "image_id": "text",
+        "path": "text",
+        "split": "text",
+        "label": "text",
+        "suggested_label": "text",
+        "label_score": "number",  # 0 to 1, low is bad
+        "is_label_issue": "truth",
+        "outlier_score": "number",  # 0 to 1, low is bad
+        "is_outlier_issue": "truth",
+    },
+)
+SCORES = Table(
+    "label scores",
+    {
+        **SUSPECTS.columns,
+        "p_label": "number",  # mean of both judges, out of sample
+        "p_suggested": "number",
+        "network_margin": "number",  # of mean log-probabilities, nats
+        "kernel_margin": "number",
+    },
+)
+ROUNDS = Table(
+    "rounds",
+    {
+        "round": "text",
+        "strategy": "text",
+        "split": "text",
+        "accuracy": "number",
+        "low": "number",  # ends of the 95% interval
+        "high": "number",
+        "n_images": "integer",
+        "n_misclassified": "integer",
+        "n_train": "integer",
+        "n_additions": "integer",
+    },
+)
+CURVES = Table("learning curves", {"round": "text", **CURVE.columns})
+CONFUSIONS = Table("confusions", {"round": "text", **CONFUSION.columns})
+MAP = Table(
+    "map",
+    {
+        "image_id": "text",
+        "path": "text",  # below the last round's dataset/ (train, val) or data/heldout/
+        "split": "text",
+        "label": "text",
+        "predicted_label": "text",  # by the last round's model
+        "is_misclassified": "truth",
+        "first_predicted_label": "text",  # by r00's model; empty: added since
+        "suggested_label": "text",  # empty: not scored
+        "label_score": "number",
+        "origin": "text",
+        "round_added": "text",
+        "query_id": "text",
+        "x": "number",
+        "y": "number",
+    },
+)
 ADDITIONS = Table(
     "additions",
     {

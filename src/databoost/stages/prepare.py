@@ -1,24 +1,27 @@
 """``prepare``: raw images and corrections -> the r00 snapshot and the held-out images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from databoost.data.corrections import apply_corrections, read_corrections
 from databoost.data.datasets import (
-    apply_split,
     check_usable,
     read_classes,
     resolve_duplicates,
     sort_manifest,
     write_dataset,
 )
-from databoost.data.files import whole_folder, write_bytes
-from databoost.data.images import file_ending
+from databoost.data.files import whole_folder, write_bytes, write_json
+from databoost.data.images import ImageFiles, file_ending
+from databoost.data.splitting import pool_of
 from databoost.data.tables import DUPLICATES, MANIFEST, RAW_INDEX, read_table, write_table
-from databoost.layout import HELDOUT_SPLITS, Layout
+from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS, Layout
 from databoost.params import Params
+
+_AT_ONCE = 256  # images in memory
 
 
 def prepare(layout: Layout, params: Params) -> None:
@@ -34,7 +37,10 @@ def prepare(layout: Layout, params: Params) -> None:
     raw = read_table(layout.raw_index, RAW_INDEX)
     ledger = read_corrections(layout.corrections)
     resolved = resolve_duplicates(apply_corrections(raw, ledger, read_classes(layout.classes)))
-    images = apply_split(resolved.images, params.split)
+    images, split = resolved.images, {"strategy": "given"}
+    if params.split.strategy != "given" and images["split"].isin(SNAPSHOT_SPLITS).any():
+        moved_ids = set(ledger.loc[ledger["action"] == "move", "image_id"])
+        images, split = _split_again(images, moved_ids, layout, params)
     files = {
         image_id: layout.raw / path
         for image_id, path in zip(images["image_id"], images["path"], strict=True)
@@ -45,6 +51,7 @@ def prepare(layout: Layout, params: Params) -> None:
     r00 = layout.round("r00")
     write_dataset(manifest[~is_heldout], r00.dataset, lambda image_id: files[image_id].read_bytes())
     write_table(r00.manifest, sort_manifest(manifest[~is_heldout]), MANIFEST)
+    write_json(r00.split, split)
     write_table(layout.duplicates, resolved.duplicates, DUPLICATES)
     with whole_folder(layout.heldout) as part:
         for row in manifest[is_heldout].itertuples():
@@ -53,6 +60,27 @@ def prepare(layout: Layout, params: Params) -> None:
             part / layout.heldout_manifest.name, sort_manifest(manifest[is_heldout]), MANIFEST
         )
     _tell(raw, len(ledger), resolved.duplicates, manifest, layout)
+
+
+def _split_again(
+    images: pd.DataFrame, moved_ids: set[str], layout: Layout, params: Params
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Split anew and tell what it changed; gives the rows and the content of ``split.json``."""
+    # They load SciPy and decode every image, which a given split does not need.
+    from databoost.audit.gradients import gradient_descriptors
+    from databoost.audit.resplitting import lookalike_groups, resplit
+
+    pool = pool_of(images)
+    pixels = ImageFiles([layout.raw / path for path in pool["path"]])
+    parts = range(0, len(pixels), _AT_ONCE)
+    vectors = np.concatenate([gradient_descriptors(pixels[at : at + _AT_ONCE]) for at in parts])
+    again = resplit(images, params.split, vectors, lookalike_groups(vectors), moved_ids)
+    print(
+        f"split {params.split.strategy}: train and val are told apart with an AUC of "
+        f"{again.after or 'nothing that was measured'}, before {again.before or 'not measured'}; "
+        "0.5 is no difference"
+    )
+    return again.images, again.summary(params.split.strategy)
 
 
 def _first_manifest(images: pd.DataFrame, files: dict[str, Path]) -> pd.DataFrame:

@@ -1,0 +1,87 @@
+"""Describe the strokes of an image without any training: histograms of gradient directions.
+
+Histograms of oriented gradients (Dalal and Triggs, CVPR 2005) of the image's content, cut out by
+its own bounding box, so that a numeral's place and size on the paper do not matter.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from databoost.data.images import Pixels
+
+_SIDE = 32
+_CELL = 4
+_DIRECTIONS = 9
+#: Share of the strongest contrast to the border from which a pixel counts as content.
+_CONTENT = 0.3
+
+
+def gradient_descriptors(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+    """Describe images by the directions of their strokes.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, 1764) float32, unit vectors; zeros for an image of one colour.
+    """
+    squares = np.stack([_content(image) for image in images])
+    histograms = _direction_histograms(squares)
+    # Blocks of 2 x 2 cells are normalised together, which takes pen pressure out.
+    blocks = np.concatenate(
+        [
+            histograms[:, :-1, :-1],
+            histograms[:, 1:, :-1],
+            histograms[:, :-1, 1:],
+            histograms[:, 1:, 1:],
+        ],
+        axis=3,
+    )
+    blocks /= np.sqrt((blocks**2).sum(axis=3, keepdims=True) + 0.01)
+    flat = blocks.reshape(len(images), -1)
+    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
+    described: npt.NDArray[np.float32] = flat / np.maximum(lengths, 1e-9)
+    return described
+
+
+def _content(image: Pixels) -> npt.NDArray[np.float32]:
+    """Cut out what differs from the border: (32, 32) float32, 0 (border's grey) to 1."""
+    grey = image.astype(np.float32).mean(axis=2)
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    contrast = np.abs(grey - np.median(border))
+    contrast /= max(float(contrast.max()), 1.0)
+    rows = np.flatnonzero((contrast > _CONTENT).any(axis=1))
+    columns = np.flatnonzero((contrast > _CONTENT).any(axis=0))
+    if not len(rows):
+        return np.zeros((_SIDE, _SIDE), dtype=np.float32)
+    cut = contrast[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = cut.shape
+    side = max(height, width)
+    square = np.zeros((side, side), dtype=np.float32)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = cut
+    small = Image.fromarray((square * 255).astype(np.uint8)).resize(
+        (_SIDE, _SIDE), Image.Resampling.BILINEAR
+    )
+    return np.asarray(small, dtype=np.float32) / np.float32(255)
+
+
+def _direction_histograms(squares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Sum gradients by cell and direction: (n, 32, 32) -> (n, 8, 8, 9) float32."""
+    across, down = np.zeros_like(squares), np.zeros_like(squares)
+    across[:, :, 1:-1] = squares[:, :, 2:] - squares[:, :, :-2]
+    down[:, 1:-1] = squares[:, 2:] - squares[:, :-2]
+    strength = np.hypot(across, down)
+    direction = (np.arctan2(down, across) % np.pi) / np.pi * _DIRECTIONS
+    lower = np.floor(direction).astype(np.int64) % _DIRECTIONS
+    share = direction - np.floor(direction)
+    n, cells = len(squares), _SIDE // _CELL
+    found = np.zeros((n, cells, cells, _DIRECTIONS), dtype=np.float32)
+    for number in range(_DIRECTIONS):
+        weight = (lower == number) * (1 - share)
+        weight += ((lower + 1) % _DIRECTIONS == number) * share
+        parts = (strength * weight).reshape(n, cells, _CELL, cells, _CELL)
+        found[..., number] = parts.sum(axis=(2, 4))
+    return found

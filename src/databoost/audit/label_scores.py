@@ -1,0 +1,174 @@
+"""How much each label is in doubt, from predictions of models that never saw the image.
+
+Two judges that err differently: fold models (their log-probabilities averaged over all epochs,
+since a network learns right labels before wrong ones: Arpit et al., ICML 2017), and a kernel ridge
+regression over stroke descriptors. Their margins are joined by rank, which needs no weights.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from databoost.data.tables import SCORES
+
+Numbers = npt.NDArray[np.float64]
+#: Width and ridge of the kernel, for unit vectors.
+_GAMMA = 2.0
+_RIDGE = 0.3
+#: How sharply kernel scores become probabilities.
+_SHARPNESS = 6.0
+_DECIMALS = 6
+_BLOCK = 1024
+
+
+def kernel_scores(
+    descriptors: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    n_classes: int,
+    folds: npt.NDArray[np.int64],
+) -> Numbers:
+    """Predict the labels of each fold from the others by kernel ridge regression.
+
+    One inverse serves all folds: with G the inverse of kernel plus ridge, the error of the images
+    b of a fold that are left out together is the solution of G[b, b] e = (G y)[b].
+
+    Parameters
+    ----------
+    descriptors
+        (N, D) unit vectors. Time grows with the cube of N and memory with its square.
+    folds
+        (N,) fold of each image.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, n_classes) about 0 to 1, high for the likely class; ``1 / n_classes`` far from all.
+    """
+    distances = 2 - 2 * (descriptors @ descriptors.T).astype(np.float64)
+    kernel = np.exp(-_GAMMA * np.maximum(distances, 0.0))
+    inverse = np.linalg.inv(kernel + _RIDGE * np.eye(len(labels)))
+    targets = np.eye(n_classes)[labels]
+    solved = inverse @ (targets - 1 / n_classes)
+    predicted = np.empty_like(targets)
+    for fold in np.unique(folds):
+        b = np.flatnonzero(folds == fold)
+        predicted[b] = targets[b] - np.linalg.solve(inverse[np.ix_(b, b)], solved[b])
+    return predicted
+
+
+def label_margins(scores: Numbers, labels: npt.NDArray[np.int64]) -> Numbers:
+    """Give the given label's score minus the best other one's: (N,), low is bad.
+
+    >>> label_margins(np.array([[0.75, 0.25], [0.75, 0.25]]), np.array([0, 1])).tolist()
+    [0.5, -0.5]
+    """
+    rows = np.arange(len(labels))
+    others = scores.copy()
+    others[rows, labels] = -np.inf
+    margins: Numbers = scores[rows, labels] - others.max(axis=1)
+    return margins
+
+
+def neighbour_similarity(
+    descriptors: npt.NDArray[np.float32],
+    n_neighbors: int,
+    groups: npt.NDArray[np.int64] | None = None,
+) -> Numbers:
+    """Average the cosine similarity to the nearest images outside of the own group.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) 0 to 1, low for an image that is like no other; 0 for an image that stands alone.
+    """
+    group_of = np.arange(len(descriptors)) if groups is None else groups
+    found = np.zeros(len(descriptors))
+    for start in range(0, len(descriptors), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        similarity = (descriptors[part] @ descriptors.T).astype(np.float64)
+        similarity[group_of[part, None] == group_of[None, :]] = 0.0
+        nearest = np.sort(similarity, axis=1)[:, -n_neighbors:]
+        found[part] = nearest.mean(axis=1)
+    return np.clip(found, 0.0, 1.0)
+
+
+def score_labels(
+    manifest: pd.DataFrame,
+    classes: list[str],
+    log_probabilities: npt.NDArray[np.float32],
+    kernel: Numbers,
+    similarity: Numbers,
+) -> pd.DataFrame:
+    """Join the judges into one table.
+
+    Parameters
+    ----------
+    manifest
+        N rows with ``image_id``, ``path``, ``split`` and ``label``.
+    log_probabilities
+        (n_epochs, N, n_classes), out of sample, after every epoch.
+    kernel, similarity
+        Of :func:`kernel_scores` and :func:`neighbour_similarity`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``SCORES``, worst `label_score` first. `label_score` is a rank, 0 (worst) to 1;
+        `is_label_issue` is cleanlab's verdict on the averaged probabilities, where another
+        label is more likely than the given one; `is_outlier_issue` is Tukey's fence.
+    """
+    labels = np.array([classes.index(label) for label in manifest["label"]], dtype=np.int64)
+    rows = np.arange(len(labels))
+    averaged = log_probabilities.astype(np.float64).mean(axis=0)
+    network_margin, kernel_margin = (label_margins(s, labels) for s in (averaged, kernel))
+    probabilities = (_softmax(averaged) + _softmax(_SHARPNESS * kernel)) / 2
+    suggested = probabilities.argmax(axis=1)
+    score = (_rank(network_margin) + _rank(kernel_margin)) / 2
+    columns: dict[str, Any] = {
+        name: manifest[name].to_numpy() for name in ("image_id", "path", "split", "label")
+    }
+    columns |= {
+        "suggested_label": [classes[number] for number in suggested],
+        "label_score": score.round(_DECIMALS),
+        "is_label_issue": _label_issues(labels, probabilities) & (suggested != labels),
+        "outlier_score": similarity.round(_DECIMALS),
+        "is_outlier_issue": similarity < _fence(similarity),
+        "p_label": probabilities[rows, labels].round(_DECIMALS),
+        "p_suggested": probabilities[rows, suggested].round(_DECIMALS),
+        "network_margin": network_margin.round(_DECIMALS),
+        "kernel_margin": kernel_margin.round(_DECIMALS),
+    }
+    table = SCORES.frame(columns)
+    return table.sort_values(["label_score", "image_id"]).reset_index(drop=True)
+
+
+def _label_issues(labels: npt.NDArray[np.int64], probabilities: Numbers) -> npt.NDArray[np.bool_]:
+    from cleanlab.filter import find_label_issues
+
+    # cleanlab estimates a threshold for every class, so it must see none that has no image.
+    present, positions = np.unique(labels, return_inverse=True)
+    if len(present) < 2:
+        return np.zeros(len(labels), dtype=np.bool_)
+    seen = probabilities[:, present]
+    seen = seen / seen.sum(axis=1, keepdims=True)
+    issues = find_label_issues(positions, seen, n_jobs=1, min_examples_per_class=1)
+    return np.asarray(issues, dtype=np.bool_)
+
+
+def _softmax(values: Numbers) -> Numbers:
+    powers = np.exp(values - values.max(axis=1, keepdims=True))
+    shares: Numbers = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _rank(values: Numbers) -> Numbers:
+    """Give the rank of each value, 0 (lowest) to 1; equal values share their mean rank."""
+    ranks = pd.Series(values).rank().to_numpy(dtype=np.float64)
+    return (ranks - 1) / max(len(values) - 1, 1)
+
+
+def _fence(values: Numbers) -> float:
+    low, high = np.quantile(values, [0.25, 0.75])
+    return float(low - 1.5 * (high - low))

@@ -1,0 +1,93 @@
+"""``audit``: the raw images and r00 -> what is wrong with them, listed and counted."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from databoost.audit.findings import (
+    audit_figures,
+    copy_findings,
+    image_findings,
+    near_findings,
+    order_findings,
+    region_findings,
+    unreadable_findings,
+)
+from databoost.audit.image_checks import content_share
+from databoost.audit.near_duplicates import Fingerprints, find_pairs, fingerprint, group_pairs
+from databoost.audit.regions import Region, uncovered_regions
+from databoost.audit.shift import ShiftResult, two_sample_test
+from databoost.data.datasets import read_manifest
+from databoost.data.files import whole_folder, write_json
+from databoost.data.images import ImageFiles
+from databoost.data.tables import FINDINGS, RAW_INDEX, UNREADABLE, read_table, write_table
+from databoost.errors import DatasetError
+from databoost.layout import Layout
+from databoost.params import AuditParams, Params
+
+_AT_ONCE = 256  # images in memory
+
+
+def audit(layout: Layout, params: Params) -> None:
+    """Run the stage."""
+    raw = read_table(layout.raw_index, RAW_INDEX)
+    unreadable = read_table(layout.unreadable, UNREADABLE)
+    images = raw.drop_duplicates("image_id").reset_index(drop=True)
+    prints, shares, sizes = _look(ImageFiles([layout.raw / path for path in images["path"]]))
+    rules = params.audit
+    pairs = find_pairs(prints, rules.max_bits, rules.min_similarity)
+    snapshot = read_manifest(layout.round("r00").manifest, layout.round("r00").dataset)
+    regions, shift = _compare(snapshot, images, prints, group_pairs(pairs, len(images)), rules)
+    findings = order_findings(
+        [
+            unreadable_findings(unreadable),
+            image_findings(images, shares, sizes[:, 0], sizes[:, 1], rules),
+            copy_findings(raw),
+            near_findings(images, pairs),
+            region_findings(regions, images),
+        ]
+    )
+    figures = audit_figures(findings, raw, len(regions), shift)
+    with whole_folder(layout.audit) as part:
+        write_table(part / layout.findings.name, findings, FINDINGS)
+        write_json(part / layout.audit_summary.name, figures)
+    for kind, number in figures["findings"].items():
+        print(f"{number:7,}  {kind}")
+    told = f"are told apart with an AUC of {shift}" if shift else "could not be compared"
+    print(f"train and val of r00 {told}; 0.5 is no difference")
+    print(f"listed in {layout.findings.relative_to(layout.root)}")
+
+
+def _look(
+    files: ImageFiles,
+) -> tuple[Fingerprints, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Decode every image once: fingerprints, shares of content (n,), heights and widths (n, 2)."""
+    prints, shares, sizes = [], [], []
+    with tqdm(total=len(files), desc="audit", unit="image", mininterval=1.0) as bar:
+        for start in range(0, len(files), _AT_ONCE):
+            images = list(files[start : start + _AT_ONCE])
+            prints.append(fingerprint(images))
+            shares += [content_share(image) for image in images]
+            sizes += [image.shape[:2] for image in images]
+            bar.update(len(images))
+    return Fingerprints.joined(prints), np.array(shares), np.array(sizes, dtype=np.int64)
+
+
+def _compare(
+    snapshot: pd.DataFrame,
+    images: pd.DataFrame,
+    prints: Fingerprints,
+    groups: npt.NDArray[np.int64],
+    rules: AuditParams,
+) -> tuple[list[Region], ShiftResult | None]:
+    """Compare train and val of r00."""
+    places = pd.Series(images.index, images["image_id"])[snapshot["image_id"]].to_numpy()
+    looks = prints.strokes[places]
+    is_val = (snapshot["split"] == "val").to_numpy()
+    labels = snapshot["label"].to_numpy(dtype=object)
+    try:
+        shift = two_sample_test(looks, is_val, labels, rules.seed, groups[places])
+    except DatasetError:  # no label has both, or all images look the same
+        return [], None
+    return uncovered_regions(looks, is_val, labels, list(snapshot["image_id"]), rules.seed), shift

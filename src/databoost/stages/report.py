@@ -1,0 +1,85 @@
+"""``report``: everything above -> one page for people, and tables for ``dvc plots``."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from databoost.attribution import Transition, transition
+from databoost.data.datasets import read_classes, read_manifest
+from databoost.data.files import read_json, write_text
+from databoost.data.images import Pixels, read_image
+from databoost.data.tables import (
+    ADDITIONS,
+    CONFUSIONS,
+    CURVES,
+    FINDINGS,
+    ROUNDS,
+    SHEET,
+    SUSPECTS,
+    read_table,
+    write_table,
+)
+from databoost.layout import Layout
+from databoost.outcomes import need_complete, read_outcomes
+from databoost.params import Params
+from databoost.progress import confusion_rows, curve_rows, round_rows
+from databoost.tracking import publish_report
+from databoost.views.page import Report, report_page
+
+
+def report(layout: Layout, params: Params) -> None:
+    """Run the stage for all declared rounds, and log the page to MLflow if MLflow answers."""
+    need_complete(layout, params.rounds)
+    outcomes = read_outcomes(layout, params, params.rounds)
+    classes = read_classes(layout.classes)
+    rounds = round_rows(outcomes, params.boost.strategy)
+    curves = curve_rows(outcomes)
+    confusions = confusion_rows(outcome.files for outcome in outcomes)
+    control = read_table(layout.control, ROUNDS)
+    told = Report(
+        boost=f"{params.tracking.boost} {params.boost.strategy}",
+        classes=classes,
+        rounds=rounds,
+        control=None if control.empty else control,
+        confusions=confusions,
+        transitions=_transitions(layout, params.rounds, classes),
+        audit=read_json(layout.audit_summary) if layout.audit_summary.exists() else None,
+        findings=read_table(layout.findings, FINDINGS) if layout.findings.exists() else None,
+        scores=read_table(layout.scores, SUSPECTS) if layout.scores.exists() else None,
+        map_picture=layout.map_picture.read_bytes() if layout.map_picture.exists() else None,
+    )
+    page = report_page(told, _reader(layout, params.rounds[-1]), params.report)
+    write_table(layout.round_progress, rounds, ROUNDS)
+    write_table(layout.curves, curves, CURVES)
+    write_table(layout.confusions, confusions, CONFUSIONS)
+    write_text(layout.report, page)
+    publish_report(layout, params)
+    print(f"{layout.report.as_posix()}: {len(outcomes)} rounds, {len(page) / 1e6:.1f} MB")
+
+
+def _transitions(layout: Layout, names: tuple[str, ...], classes: list[str]) -> list[Transition]:
+    sheets = {name: read_table(layout.round(name).sheet, SHEET) for name in names}
+    return [
+        transition(
+            before,
+            after,
+            sheets[before],
+            sheets[after],
+            read_table(layout.round(after).additions, ADDITIONS),
+            classes,
+        )
+        for before, after in pairwise(names)
+    ]
+
+
+def _reader(layout: Layout, last: str) -> Callable[[str], Pixels]:
+    """Give the function that opens any image of the last snapshot or the held-out ones by id."""
+    here = layout.round(last)
+    files = {
+        str(row.image_id): folder / str(row.path)
+        for manifest, folder in (
+            (layout.heldout_manifest, layout.heldout),
+            (here.manifest, here.dataset),
+        )
+        for row in read_manifest(manifest, folder).itertuples()
+    }
+    return lambda image_id: read_image(files[image_id])

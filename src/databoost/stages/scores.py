@@ -1,0 +1,66 @@
+"""``scores``: the images of r00 -> how much each label, and its being any class, are in doubt."""
+
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import torch
+
+from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
+from databoost.audit.gradients import gradient_descriptors
+from databoost.audit.label_scores import kernel_scores, neighbour_similarity, score_labels
+from databoost.data.datasets import read_classes, read_manifest
+from databoost.data.images import read_image
+from databoost.data.resizing import TapStore
+from databoost.data.tables import SCORES, write_table
+from databoost.layout import Layout
+from databoost.model.evaluation import pick_device
+from databoost.model.training import Examples, forget_training
+from databoost.params import Params
+
+_SHOWN = 10
+#: The kernel's folds; they cost nothing, and more of them leave more to learn from.
+_KERNEL_FOLDS = 10
+
+
+def scores(layout: Layout, params: Params) -> None:
+    """Run the stage; finished folds of a killed run are not trained again."""
+    here = layout.round("r00")
+    manifest = read_manifest(here.manifest, here.dataset)
+    classes = read_classes(layout.classes)
+    images = [read_image(here.dataset / path) for path in manifest["path"]]
+    labels = np.array([classes.index(label) for label in manifest["label"]], dtype=np.int64)
+    examples = Examples(TapStore(images, params.model.image_size), torch.from_numpy(labels))
+    settings = {"model": params.model.model_dump(), "scores": params.scores.model_dump()}
+    place = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes])
+    state = layout.state / "scores" / hashlib.sha256(place.encode()).hexdigest()[:16]
+    folds = cross_validate(
+        examples, len(classes), params.model, params.scores, state,
+        device=pick_device(params.train.accelerator), progress=True,
+    )  # fmt: skip
+    descriptors = gradient_descriptors(images)
+    dealt = stratified_folds(labels, min(_KERNEL_FOLDS, len(labels)), params.scores.seed)
+    kernel = kernel_scores(descriptors, labels, len(classes), dealt)
+    similarity = neighbour_similarity(descriptors, params.scores.neighbors)
+    table = score_labels(manifest, classes, dynamics(folds), kernel, similarity)
+    write_table(layout.scores, table, SCORES)
+    forget_training(state)
+    print(summary(table))
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Say how many issues each split has, and name the worst images."""
+    lines = [
+        f"{split}: {rows['is_label_issue'].sum()} label issues and "
+        f"{rows['is_outlier_issue'].sum()} outliers among {len(rows)} images"
+        for split, rows in table.groupby("split", sort=True)
+    ]
+    worst = table.head(_SHOWN)
+    lines += [
+        f"  {image_id} {label} -> {suggested}"
+        for image_id, label, suggested in zip(
+            worst["image_id"], worst["label"], worst["suggested_label"], strict=True
+        )
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,245 @@
+"""The report: one HTML page that opens from disk and asks nothing of any server."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from databoost.attribution import OUTCOMES, Transition, fixed_by_neighbours
+from databoost.data.images import Pixels
+from databoost.layout import SPLITS
+from databoost.params import ReportParams
+from databoost.views.charts import accuracy_chart, accuracy_range
+from databoost.views.pictures import Pictures
+
+_LARGEST_MATRIX = 30  # classes; larger ones are read in the list of the commonest confusions
+_COMMONEST = 15
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page tells. What is None is left out.
+
+    Attributes
+    ----------
+    boost
+        Name of the boost, ``boost nearest`` say.
+    classes
+        Labels in order.
+    rounds, control
+        ``ROUNDS`` of this run, and of another that it is compared with.
+    confusions
+        ``CONFUSIONS``.
+    transitions
+        One for each round after r00, in order.
+    audit
+        Figures of the audit by name; may be nested.
+    findings
+        ``FINDINGS``.
+    scores
+        ``SCORES``.
+    map_picture
+        A PNG file; the page then links to ``map.html`` beside it.
+    """
+
+    boost: str
+    classes: list[str]
+    rounds: pd.DataFrame
+    control: pd.DataFrame | None
+    confusions: pd.DataFrame
+    transitions: list[Transition]
+    audit: dict[str, Any] | None = None
+    findings: pd.DataFrame | None = None
+    scores: pd.DataFrame | None = None
+    map_picture: bytes | None = None
+
+
+def report_page(told: Report, read: Callable[[str], Pixels], rules: ReportParams) -> str:
+    """Write the page.
+
+    Parameters
+    ----------
+    told
+        What it tells.
+    read
+        Gives the pixels of an image id; raises KeyError if there is no such image.
+    rules
+        Section ``report``.
+
+    Returns
+    -------
+    str
+        HTML, the same for the same input. Its pictures are inside; it makes no requests.
+    """
+    pages = Environment(
+        loader=PackageLoader("databoost", "views"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {"percent": _percent, "number": _number}
+    pictures = Pictures(read, rules.image_size)
+    body = pages.get_template("report_body.html").render(
+        told=told,
+        first=told.rounds["round"].iloc[0],
+        last=told.rounds["round"].iloc[-1],
+        charts=_charts(told),
+        table=_accuracy_table(told),
+        confusions=_confusions(told),
+        rounds=[_round(step, rules.failures) for step in told.transitions],
+        figures=_figures(told.audit or {}),
+        findings=_findings(told.findings, rules.findings),
+        suspects=_suspects(told.scores, rules),
+        map_picture=told.map_picture and base64.b64encode(told.map_picture).decode(),
+        picture=pictures.show,
+    )
+    return pages.get_template("report.html").render(
+        title=f"databoost: {told.boost}",
+        body=Markup(body),  # noqa: S704  what the first template has escaped
+        pictures=pictures.style(),
+        n_splits=len(SPLITS),
+    )
+
+
+def _charts(told: Report) -> list[tuple[str, Markup]]:
+    bounds = accuracy_range(told.rounds[told.rounds["split"] != "train"])
+    charts = []
+    for split in SPLITS[1:]:
+        rows = told.rounds[told.rounds["split"] == split]
+        if not rows.empty:
+            other = None if told.control is None else told.control[told.control["split"] == split]
+            charts.append((split, accuracy_chart(rows, other, bounds)))
+    return charts
+
+
+def _accuracy_table(told: Report) -> dict[str, Any]:
+    """Cells of the table of accuracies: one row a round, the control's below."""
+    splits = [split for split in SPLITS if split in set(told.rounds["split"])]
+    rows = []
+    for kind, table in (("own", told.rounds), ("control", told.control)):
+        for name, group in () if table is None else table.groupby("round", sort=True):
+            cells = {row["split"]: row for row in group.to_dict("records")}
+            first = next(iter(cells.values()))
+            rows.append({"kind": kind, "round": name, **first, "cells": cells})
+    return {"splits": splits, "rows": rows}
+
+
+def _confusions(told: Report) -> list[dict[str, Any]]:
+    """One entry a split: the matrices of the first and last round, and the commonest confusions."""
+    counts, names = told.confusions, list(dict.fromkeys(told.confusions["round"]))
+    shown = list(dict.fromkeys([names[0], names[-1]])) if names else []
+    found = []
+    for split in SPLITS[1:]:
+        of = {
+            name: counts[(counts["round"] == name) & (counts["split"] == split)].pivot_table(
+                index="label", columns="predicted_label", values="n_images", aggfunc="sum"
+            )
+            for name in shown
+        }
+        matrices = {
+            name: table.reindex(index=told.classes, columns=told.classes).fillna(0).to_numpy(int)
+            for name, table in of.items()
+            if not table.empty
+        }
+        if matrices:
+            fits = len(told.classes) <= _LARGEST_MATRIX
+            found.append(
+                {
+                    "split": split,
+                    "matrices": {n: _matrix(m, told.classes) for n, m in matrices.items() if fits},
+                    "rounds": list(matrices),
+                    "commonest": _commonest(list(matrices.values()), told.classes),
+                }
+            )
+    return found
+
+
+def _matrix(counts: np.ndarray[Any, Any], classes: list[str]) -> list[tuple[str, list[Any]]]:
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return [
+        (label, [(int(n), round(float(s), 3)) for n, s in zip(row, share, strict=True)])
+        for label, row, share in zip(classes, counts, shares, strict=True)
+    ]
+
+
+def _commonest(matrices: list[np.ndarray[Any, Any]], classes: list[str]) -> list[dict[str, Any]]:
+    first, last = matrices[0], matrices[-1]
+    pairs = [
+        (int(first[i, j]), int(last[i, j]), i, j)
+        for i in range(len(classes))
+        for j in range(len(classes))
+        if i != j and first[i, j] + last[i, j]
+    ]
+    pairs.sort(key=lambda pair: (-max(pair[:2]), -pair[0] - pair[1], pair[2:]))
+    return [
+        {"label": classes[i], "predicted": classes[j], "first": before, "last": after}
+        for before, after, i, j in pairs[:_COMMONEST]
+    ]
+
+
+def _round(step: Transition, n_shown: int) -> dict[str, Any]:
+    fetched = {str(k): g.to_dict("records") for k, g in step.fetched.groupby("query_id")}
+    groups = []
+    for outcome in OUTCOMES:
+        rows = step.failures[step.failures["outcome"] == outcome].to_dict("records")
+        shown = [row | {"fetched": fetched.get(row["image_id"], [])} for row in rows[:n_shown]]
+        groups.append({"outcome": outcome, "n": len(rows), "rows": shown})
+    return {
+        "before": step.before,
+        "after": step.after,
+        "groups": groups,
+        "n_additions": len(step.fetched),
+        "is_mined": bool((step.fetched["query_id"] != "").any()),
+        "by_class": step.by_class.to_dict("records"),
+        "by_neighbours": fixed_by_neighbours(step).to_dict("records"),
+    }
+
+
+def _figures(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Flatten nested figures to pairs of a dotted name and a value."""
+    pairs: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        nested = isinstance(value, dict)
+        pairs += _figures(value, f"{prefix}{name}.") if nested else [(f"{prefix}{name}", value)]
+    return pairs
+
+
+def _findings(findings: pd.DataFrame | None, n_shown: int) -> list[dict[str, Any]]:
+    if findings is None:
+        return []
+    return [
+        {"finding": name, "n": len(group), "rows": group.head(n_shown).to_dict("records")}
+        for name, group in findings.groupby("finding", sort=False)
+    ]
+
+
+def _suspects(scores: pd.DataFrame | None, rules: ReportParams) -> list[dict[str, Any]]:
+    if scores is None:
+        return []
+    kinds = (
+        ("wrong labels", "label_score", "is_label_issue", rules.suspects),
+        ("pictures of no class", "outlier_score", "is_outlier_issue", rules.outliers),
+    )
+    found = []
+    for title, score, flag, n_shown in kinds:
+        worst = scores.sort_values([score, "image_id"], kind="stable").head(n_shown)
+        rows = [row | {"score": row[score]} for row in worst.to_dict("records")]
+        found.append({"title": title, "n": int(scores[flag].sum()), "score": score, "rows": rows})
+    return found
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _number(value: Any) -> str:
+    """Write a figure of any kind: text as it is, numbers short, missing ones empty."""
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,79 @@
+"""Folds and out-of-sample predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
+from databoost.data.resizing import TapStore
+from databoost.errors import DatasetError, ParamsError
+from databoost.model.training import Examples
+from databoost.params import ModelParams, ScoresParams
+
+MODEL = ModelParams(architecture="fixed", image_size=32)
+SETTINGS = ScoresParams(folds=2, epochs=2, batch_size=4, learning_rate=0.001, neighbors=2, seed=0)
+CPU = torch.device("cpu")
+
+
+def examples() -> Examples:
+    """Six dark and six light images of one colour."""
+    shades = [10 + number for number in range(6)] + [240 + number for number in range(6)]
+    images = [np.full((8, 8, 1), shade, dtype=np.uint8) for shade in shades]
+    return Examples(TapStore(images, 32), torch.tensor([0] * 6 + [1] * 6))
+
+
+def test_folds_are_level_in_every_class() -> None:
+    labels = np.repeat([0, 1, 2], 10)
+    folds = stratified_folds(labels, 5, seed=0)
+    counts = [np.bincount(folds[labels == label], minlength=5).tolist() for label in range(3)]
+    assert counts == [[2] * 5] * 3
+    assert folds.tolist() == stratified_folds(labels, 5, seed=0).tolist()
+    assert folds.tolist() != stratified_folds(labels, 5, seed=1).tolist()
+
+
+def test_a_group_stays_in_one_fold() -> None:
+    groups = np.array([0, 0, 0, 1, 2, 3])
+    folds = stratified_folds(np.zeros(6, dtype=np.int64), 2, seed=0, groups=groups)
+    assert len(set(folds[:3])) == 1
+    assert sorted(np.bincount(folds)) == [3, 3]
+
+
+def test_folds_need_groups() -> None:
+    labels = np.zeros(4, dtype=np.int64)
+    with pytest.raises(DatasetError, match=r"2 group\(s\) of near-duplicates .* 3 folds"):
+        stratified_folds(labels, 3, seed=0, groups=np.array([0, 0, 1, 1]))
+    with pytest.raises(DatasetError, match="2 groups are given for 4 images"):
+        stratified_folds(labels, 2, seed=0, groups=np.array([0, 1]))
+
+
+def test_every_image_is_judged_once_by_a_model_that_never_saw_it(tmp_path: Path) -> None:
+    folds = cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path, device=CPU)
+    assert sorted(np.concatenate([fold.heldout for fold in folds])) == list(range(12))
+    joined = dynamics(folds)
+    assert joined.shape == (2, 12, 2)
+    assert np.exp(joined).sum(axis=2) == pytest.approx(1.0, abs=1e-5)
+    again = cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path / "again", device=CPU)
+    assert (dynamics(again) == joined).all()
+
+
+def test_a_finished_fold_is_not_trained_again(tmp_path: Path) -> None:
+    first = dynamics(cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path, device=CPU))
+    (tmp_path / "fold1.npz").unlink()
+    kept = (tmp_path / "fold0.npz").stat().st_mtime_ns
+    second = dynamics(cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path, device=CPU))
+    assert (tmp_path / "fold0.npz").stat().st_mtime_ns == kept
+    assert (first == second).all()
+
+
+def test_a_model_that_does_not_take_the_images_is_refused(tmp_path: Path) -> None:
+    model = ModelParams(architecture="alexnet", image_size=32)
+    with pytest.raises(ParamsError, match=r"'alexnet' cannot be trained on .* scores.batch_size"):
+        cross_validate(examples(), 2, model, SETTINGS, tmp_path, device=CPU)
+
+
+def test_a_training_that_diverges_is_named(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(ParamsError, match=r"diverged in epoch 0, with scores.learning_rate 1e"):
+        cross_validate(examples(), 2, MODEL, settings, tmp_path, device=CPU)

@@ -1,0 +1,90 @@
+"""Label and outlier scores on points whose answers are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from databoost.audit.label_scores import (
+    kernel_scores,
+    label_margins,
+    neighbour_similarity,
+    score_labels,
+)
+from databoost.stages.scores import summary
+
+
+def clusters(n: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """Two clusters of unit vectors around two axes; image 0 has the other cluster's label."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], n)
+    points = np.eye(3)[labels] + 0.05 * rng.standard_normal((2 * n, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    labels[0] = 1
+    return points.astype(np.float32), labels
+
+
+def test_the_kernel_leaves_each_fold_out_as_a_refit_does() -> None:
+    points, labels = clusters(6)
+    folds = np.arange(12) % 3
+    found = kernel_scores(points, labels, 2, folds)
+    train = folds != 0
+    distances = 2 - 2 * (points @ points.T).astype(np.float64)
+    kernel = np.exp(-2.0 * np.maximum(distances, 0))
+    targets = np.eye(2)[labels] - 0.5
+    weights = np.linalg.solve(kernel[np.ix_(train, train)] + 0.3 * np.eye(8), targets[train])
+    assert found[~train] == pytest.approx(kernel[np.ix_(~train, train)] @ weights + 0.5)
+
+
+def test_margins() -> None:
+    scores = np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]])
+    assert label_margins(scores, np.array([0, 2])).tolist() == [0.25, -0.25]
+
+
+def test_similarity_leaves_the_own_group_out() -> None:
+    points = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    assert neighbour_similarity(points, 1).tolist() == [1.0, 1.0, 0.0]
+    assert neighbour_similarity(points, 1, np.array([0, 0, 1])).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_wrong_label_and_an_outlier_are_found() -> None:
+    points, labels = clusters()
+    points[-1] = [0, 0, 1]
+    kernel = kernel_scores(points, labels, 3, np.arange(40) % 10)
+    probabilities = np.full((2, 40, 3), 0.1)
+    probabilities[:, np.arange(40), np.repeat([0, 1], 20)] = 0.8
+    names = np.array(["i", "v", "x"])
+    manifest = pd.DataFrame(
+        {
+            "image_id": [f"{number:016x}" for number in range(40)],
+            "path": [f"train/{number}.png" for number in range(40)],
+            "split": "train",
+            "label": names[labels],
+        }
+    )
+    table = score_labels(
+        manifest,
+        ["i", "v", "x"],
+        np.log(probabilities).astype(np.float32),
+        kernel,
+        neighbour_similarity(points, 3),
+    )
+    worst = table.iloc[0]
+    assert (worst["image_id"], worst["label"], worst["suggested_label"]) == ("0" * 16, "v", "i")
+    assert worst["label_score"] == 0.0
+    assert table.loc[table["is_label_issue"], "image_id"].tolist() == ["0" * 16]
+    assert table.sort_values("outlier_score").iloc[0]["image_id"] == f"{39:016x}"
+    assert table.loc[table["image_id"] == f"{39:016x}", "is_outlier_issue"].all()
+    assert table["label_score"].is_monotonic_increasing
+    assert table["label_score"].between(0, 1).all()
+    assert summary(table).splitlines()[0].startswith("train: 1 label issues and ")
+    assert summary(table).splitlines()[1] == f"  {'0' * 16} v -> i"
+
+
+def test_one_class_has_no_label_issue() -> None:
+    manifest = pd.DataFrame(
+        {"image_id": ["a", "b"], "path": ["a", "b"], "split": "val", "label": "i"}
+    )
+    even = np.log(np.full((1, 2, 2), 0.5)).astype(np.float32)
+    table = score_labels(manifest, ["i", "v"], even, np.full((2, 2), 0.5), np.ones(2))
+    assert not table["is_label_issue"].any()
+    assert table["label_score"].tolist() == [0.5, 0.5]

@@ -1,0 +1,181 @@
+"""Splitting again: by class, by group, by looks, around what a person has moved."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from databoost.data.splitting import apply_sides, choose_sides, pool_of, with_offspring
+from databoost.params import SplitParams
+
+
+def split(val_fraction: float = 0.25, seed: int = 0) -> SplitParams:
+    return SplitParams(strategy="stratified", val_fraction=val_fraction, seed=seed)
+
+
+def pool(*labels: str, in_val: tuple[int, ...] = ()) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image_id": [f"{row:04d}" for row in range(len(labels))],
+            "split": ["val" if row in in_val else "train" for row in range(len(labels))],
+            "label": list(labels),
+        }
+    )
+
+
+def alone(n: int) -> np.ndarray:
+    return np.arange(n)
+
+
+def on_a_circle(n: int) -> np.ndarray:
+    angles = np.arange(n) * 2 * np.pi / n
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def test_the_pool_is_train_and_val_by_id() -> None:
+    images = pd.DataFrame(
+        {"image_id": ["d", "b", "a", "c"], "split": ["val", "test", "train", "label_book"]}
+    )
+    assert pool_of(images)["image_id"].tolist() == ["a", "d"]
+    assert pool_of(images).index.tolist() == [0, 1]
+
+
+def test_sides_are_written_by_id_and_held_out_images_stay() -> None:
+    images = pd.DataFrame(
+        {"image_id": ["d", "b", "a", "c"], "split": ["val", "test", "train", "val"]}
+    )
+    again = apply_sides(images, pool_of(images), np.array([True, False, False]))
+    assert again["image_id"].tolist() == ["d", "b", "a", "c"]
+    assert again["split"].tolist() == ["train", "test", "val", "train"]
+    assert images["split"].tolist() == ["val", "test", "train", "val"]
+
+
+@pytest.mark.parametrize("features", [None, on_a_circle(60)])
+def test_every_class_gets_its_share_exactly(features: np.ndarray | None) -> None:
+    images = pool(*["i"] * 40, *["v"] * 17, *["x"] * 2, "z")
+    for seed in range(5):
+        chosen = choose_sides(images, split(0.25, seed), alone(60), features)
+        assert chosen.dtype == bool
+        counts = pd.Series(chosen).groupby(images["label"]).sum()
+        assert counts.to_dict() == {"i": 10, "v": 4, "x": 1, "z": 0}
+
+
+def test_a_draw_is_repeated_by_its_seed_alone() -> None:
+    images = pool(*["i"] * 40)
+    first = choose_sides(images, split(seed=3), alone(40))
+    assert np.array_equal(first, choose_sides(images, split(seed=3), alone(40)))
+    assert not np.array_equal(first, choose_sides(images, split(seed=4), alone(40)))
+
+
+def test_the_order_of_the_rows_is_nothing() -> None:
+    images = pool(*["i", "v"] * 20)
+    shuffled = images.sample(frac=1, random_state=0)
+    here, there = (
+        apply_sides(rows, pool_of(rows), choose_sides(pool_of(rows), split(), alone(40)))
+        for rows in (images, shuffled)
+    )
+    assert here.set_index("image_id")["split"].to_dict() == (
+        there.set_index("image_id")["split"].to_dict()
+    )
+
+
+def test_an_empty_pool_is_split_into_nothing() -> None:
+    assert choose_sides(pool(), split(), alone(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("is_matched", [False, True])
+def test_groups_stay_on_one_side_and_the_share_is_exact(is_matched: bool) -> None:
+    images = pool(*["i"] * 60, *["v"] * 40)
+    # Three groups of 7, one of 3 across both labels, the rest alone.
+    groups = np.concatenate([np.repeat([900, 901, 902], 7), np.arange(79)])
+    groups[58:61] = 903
+    features = on_a_circle(100) if is_matched else None
+    for seed in range(10):
+        chosen = choose_sides(images, split(0.25, seed), groups, features)
+        sides = pd.Series(chosen).groupby(groups).nunique()
+        assert (sides == 1).all()
+        # The group across both labels counts with i, which two of its three images have.
+        assert chosen[:61].sum() == 15
+        assert chosen[61:].sum() == 10
+
+
+def test_every_image_and_group_has_the_same_chance() -> None:
+    images = pool(*["i"] * 20)
+    groups = np.concatenate([np.repeat([90, 91], 3), np.arange(14)])
+    features = on_a_circle(20)
+    features[6:12] = features[6]  # a crowd: six images in one place
+    for looks in (None, features):
+        draws = [choose_sides(images, split(0.25, seed), groups, looks) for seed in range(400)]
+        # Four standard errors of a share of 0.25 over 400 draws.
+        assert np.abs(np.mean(draws, axis=0) - 0.25).max() < 0.087
+
+
+def test_two_groups_that_fill_a_class_lie_on_two_sides() -> None:
+    images = pool(*["i"] * 10)
+    groups = np.repeat([0, 1], 5)
+    for seed in range(5):
+        assert choose_sides(images, split(0.1, seed), groups).sum() == 5
+        assert choose_sides(images, split(0.9, seed), groups).sum() == 5
+
+
+def test_matched_takes_one_of_each_pair_of_lookalikes() -> None:
+    angles = np.repeat(np.arange(20) * 2 * np.pi / 20, 2)
+    looks = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    for seed in range(5):
+        chosen = choose_sides(pool(*["i"] * 40), split(0.5, seed), alone(40), looks)
+        assert chosen.reshape(20, 2).sum(axis=1).tolist() == [1] * 20
+
+
+def test_matched_covers_better_than_a_random_draw() -> None:
+    looks = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    images = pool(*["i"] * 300)
+
+    def distance(features: np.ndarray | None, seed: int) -> float:
+        chosen = choose_sides(images, split(0.2, seed), alone(300), features)
+        return float((1 - (looks[~chosen] @ looks[chosen].T).max(axis=1)).mean())
+
+    matched = [distance(looks, seed) for seed in range(10)]
+    stratified = [distance(None, seed) for seed in range(10)]
+    assert max(matched) < min(stratified)
+
+
+@pytest.mark.parametrize("features", [None, on_a_circle(40)])
+def test_pinned_images_stay_with_their_groups_and_count(features: np.ndarray | None) -> None:
+    images = pool(*["i"] * 40, in_val=(0, 10))
+    groups = alone(40)
+    groups[[0, 1]] = 100
+    groups[[5, 6]] = 101
+    for seed in range(5):
+        chosen = choose_sides(images, split(0.25, seed), groups, features, {"0000", "0005"})
+        assert chosen[[0, 1]].all()
+        assert not chosen[[5, 6]].any()
+        assert chosen.sum() == 10
+
+
+def test_more_pins_than_the_share_all_stay() -> None:
+    images = pool(*["i"] * 8, in_val=(0, 1, 2, 3, 4))
+    pinned = ["0000", "0001", "0002", "0003", "0004"]
+    assert (
+        choose_sides(images, split(), alone(8), None, pinned).tolist() == [True] * 5 + [False] * 3
+    )
+
+
+def test_contradicting_pins_of_a_group_stay_and_the_rest_goes_to_train() -> None:
+    images = pool(*["i"] * 8, in_val=(0,))
+    groups = np.array([0, 0, 0, 3, 4, 5, 6, 7])
+    for seed in range(5):
+        chosen = choose_sides(images, split(0.25, seed), groups, None, ["0000", "0001"])
+        assert chosen[:3].tolist() == [True, False, False]
+
+
+def test_a_class_of_pins_alone_is_left_as_it_is() -> None:
+    images = pool("i", "i")
+    assert choose_sides(images, split(), alone(2), None, ["0000", "0001"]).tolist() == [False] * 2
+
+
+def test_offspring_joins_the_group_of_its_parent() -> None:
+    ids, parents = ["a", "b", "c", "d", "e"], ["", "a", "b", "", "gone"]
+    assert with_offspring(alone(5), ids, parents).tolist() == [0, 0, 0, 1, 2]
+    # d is a near-duplicate of c, and so of the family.
+    assert with_offspring(np.array([7, 8, 9, 9, 1]), ids, parents).tolist() == [0, 0, 0, 0, 1]
+    assert with_offspring(alone(0), [], []).tolist() == []

@@ -1,0 +1,117 @@
+"""The report stage on outputs written by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handmade_rounds import MANIFEST_HEADER, declared, lay_round
+
+from databoost.data.files import write_json, write_text
+from databoost.data.images import write_png
+from databoost.data.tables import ROUNDS, read_table
+from databoost.errors import DatasetError, TableError
+from databoost.layout import Layout
+from databoost.stages.report import report
+
+SHEET_HEADER = (
+    "image_id,path,split,label,predicted_label,p_label,p_predicted,margin,loss,is_misclassified,"
+    "origin,round_added\n"
+)
+ADDITIONS = (
+    "image_id,candidate_id,label,parent_id,recipe,strategy,query_id,query_label,"
+    "query_predicted_label,similarity,rank\n"
+    "c1,7,v,a2,7,nearest,b2,v,i,0.75,1\n"
+)
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """Two rounds, in the first of which b2 is wrong; nobody listens where MLflow should be."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    layout = Layout(tmp_path)
+    write_text(layout.classes, "label\ni\nv\n")
+    write_text(layout.control, ",".join(ROUNDS.columns) + "\n")
+    write_text(layout.heldout_manifest, MANIFEST_HEADER)
+    for name, predicted in (("r00", "i"), ("r01", "v")):
+        lay_round(layout, name, accuracy=0.5 if name == "r00" else 1.0)
+        here = layout.round(name)
+        write_text(
+            here.sheet,
+            f"{SHEET_HEADER}b2,val/v/b2.png,val,v,{predicted},0.5,0.5,0,1,{name == 'r00'},raw,r00\n"
+            "b1,val/i/b1.png,val,i,i,0.5,0.5,0,0.5,False,raw,r00\n",
+        )
+        write_text(
+            here.confusion,
+            f"split,label,predicted_label,n_images\nval,i,i,1\nval,v,{predicted},1\n",
+        )
+        for path in ("train/i/a1", "train/v/a2", "val/i/b1", "val/v/b2", "train/v/c1"):
+            if path[-2:] != "c1" or name == "r01":
+                grey = np.full((8, 8, 1), ord(path[-1]), dtype=np.uint8)
+                write_png(here.dataset / f"{path}.png", grey)
+    write_text(layout.round("r01").additions, ADDITIONS)
+    return layout
+
+
+def test_page_and_tables(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    report(layout, declared())
+    page = layout.report.read_text(encoding="utf-8")
+    assert "1 fixed" in page
+    assert "added: v c1" in page
+    assert "(no picture)" not in page
+    rows = read_table(layout.round_progress, ROUNDS)
+    val = rows[rows["split"] == "val"]
+    assert val[["round", "strategy", "accuracy", "n_train"]].to_numpy().tolist() == [
+        ["r00", "nearest", 0.5, 2],
+        ["r01", "nearest", 1.0, 3],
+    ]
+    assert layout.curves.read_text().splitlines()[0] == (
+        "round,epoch,train_loss,train_accuracy,val_loss,val_accuracy"
+    )
+    assert layout.confusions.read_text().splitlines()[1:] == [
+        "r00,val,i,i,1",
+        "r00,val,v,i,1",
+        "r01,val,i,i,1",
+        "r01,val,v,v,1",
+    ]
+    assert capsys.readouterr().out.endswith("2 rounds, 0.0 MB\n")
+
+
+def test_the_same_bytes_again(layout: Layout) -> None:
+    report(layout, declared())
+    first = [path.read_bytes() for path in sorted(layout.reports.iterdir())]
+    report(layout, declared())
+    assert [path.read_bytes() for path in sorted(layout.reports.iterdir())] == first
+    assert len(first) == 4
+
+
+def test_control_audit_and_scores_are_shown_where_they_exist(layout: Layout) -> None:
+    report(layout, declared())
+    control = layout.round_progress.read_text().replace("nearest", "random")
+    write_text(layout.control, control)
+    write_json(layout.audit_summary, {"n_leaks": 3})
+    finding = "leak,a1,train/i/a1.png,train,i,0,b1,val,i,same file\n"
+    columns = "finding,image_id,path,split,label,value,other_id,other_split,other_label,detail\n"
+    write_text(layout.findings, columns + finding)
+    scored = "a2,train/v/a2.png,train,v,i,0.25,True,0.5,False\n"
+    columns = (
+        "image_id,path,split,label,suggested_label,label_score,is_label_issue,outlier_score,"
+        "is_outlier_issue\n"
+    )
+    write_text(layout.scores, columns + scored)
+    write_png(layout.map_picture, np.zeros((4, 4, 1), dtype=np.uint8))
+    report(layout, declared())
+    page = layout.report.read_text(encoding="utf-8")
+    for words in ("control (random)", "n_leaks", "same file", "pictures of no class", "map.html"):
+        assert words in page
+
+
+def test_rounds_that_are_not_complete_are_refused(layout: Layout) -> None:
+    layout.round("r01").curve.unlink()
+    with pytest.raises(DatasetError, match=r"r01 is not complete, .*curve\.csv is missing"):
+        report(layout, declared())
+
+
+def test_a_control_that_is_no_table_of_rounds_is_refused(layout: Layout) -> None:
+    write_text(layout.control, "round,accuracy\nr00,0.5\n")
+    with pytest.raises(TableError, match=r"control\.csv lacks column strategy"):
+        report(layout, declared())
