@@ -15,7 +15,7 @@ ORDER = """
     data.lettering data.scanning data.handwriting data.synthetic
     data.archives data.sources data.datasets data.splitting data.raw data.corrections
     audit.gradients audit.near_duplicates audit.image_checks
-    audit.shift audit.regions audit.resplitting
+    audit.shift audit.regions audit.findings audit.resplitting
     model.architectures model.checkpoints model.trainer model.training model.evaluation
     model.pretrained
     audit.crossvalidation audit.label_scores
@@ -26,7 +26,8 @@ ORDER = """
     views.plots views.pictures views.charts views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page
     outcomes progress stores tracking
-    stages.ingest stages.prepare stages.candidates stages.train stages.evaluate stages.boost
+    stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
+    stages.boost
     stages.scores
     stages.map stages.report
     rounds

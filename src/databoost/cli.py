@@ -99,6 +99,12 @@ _stage(
     of_round=False,
 )
 _stage(
+    "audit",
+    "List duplicates, leaks, blank and odd images; compare train with val.\n\n"
+    "\b\nExample:\n  databoost audit",
+    of_round=False,
+)
+_stage(
     "train",
     "Train the fixed model on a round's snapshot; resumes a killed training.\n\n"
     "\b\nExample:\n  databoost train r00",

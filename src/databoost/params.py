@@ -169,6 +169,17 @@ class BoostParams(Section):
     seed: Seed
 
 
+class AuditParams(Section):
+    """``audit``: from where on something is listed, and what near-duplicates are."""
+
+    nearly_blank: Fraction
+    odd_size: Annotated[float, Field(gt=0.0)]
+    smallest_side: Positive
+    max_bits: Annotated[int, Field(ge=0, le=64)]
+    min_similarity: Fraction
+    seed: Seed
+
+
 class ScoresParams(Section):
     """``scores``: the fold models that give every image an out-of-sample prediction."""
 
@@ -226,6 +237,7 @@ class Params(Section):
     embedding: EmbeddingParams
     search: SearchParams
     boost: BoostParams
+    audit: AuditParams
     scores: ScoresParams
     map: MapParams
     report: ReportParams

@@ -1,12 +1,14 @@
 """Near-duplicates: planted copies are found, different pictures and blank ones are not."""
 
 import numpy as np
-import pytest
+import pandas as pd
+from projects import REPOSITORY
 
-from databoost.audit.near_duplicates import near_duplicate_groups, near_duplicate_pairs
+from databoost.audit.near_duplicates import find_pairs, fingerprint, group_pairs
 from databoost.data.images import Pixels
+from databoost.params import read_params
 
-BITS, SIMILARITY = 8, 0.9
+RULES = read_params(REPOSITORY / "params.yaml").audit
 
 
 def strokes(seed: int) -> Pixels:
@@ -19,39 +21,48 @@ def strokes(seed: int) -> Pixels:
     return page
 
 
+def pairs_of(images: list[Pixels]) -> list[tuple[int, int]]:
+    pairs = find_pairs(fingerprint(images), RULES)
+    return list(zip(pairs["first"], pairs["second"], strict=True))
+
+
 def test_planted_copies_are_found_and_nothing_else() -> None:
     originals = [strokes(seed) for seed in range(20)]
     noise = np.random.default_rng(0).integers(0, 6, (120, 120, 1), dtype=np.uint8)
     copies = [(np.maximum(page, 6) - noise).astype(np.uint8) for page in originals]
-    ids = [str(number) for number in range(40)]
-    pairs = near_duplicate_pairs(originals + copies, ids, BITS, SIMILARITY)
-    assert list(zip(pairs["first"], pairs["second"], strict=True)) == [
-        (number, number + 20) for number in range(20)
-    ]
-    groups = near_duplicate_groups(originals + copies, ids, BITS, SIMILARITY)
-    assert groups.tolist() == [*range(20), *range(20)]
+    assert pairs_of(originals + copies) == [(number, number + 20) for number in range(20)]
 
 
-def test_blank_images_are_near_to_exact_copies_only() -> None:
+def test_shifted_copies_are_found() -> None:
+    originals = [strokes(seed) for seed in range(10)]
+    shifted = [np.roll(page, (3, -4), axis=(0, 1)) for page in originals]
+    found = pairs_of(originals + shifted)
+    assert set(found) <= {(number, number + 10) for number in range(10)}
+    assert len(found) >= 9
+
+
+def test_blank_images_are_near_to_none() -> None:
     blank = np.full((10, 20, 3), 255, dtype=np.uint8)
-    grey = np.full((10, 20, 1), 128, dtype=np.uint8)
-    images = [blank, grey, blank]
-    assert near_duplicate_groups(images, ["a", "b", "a"], BITS, SIMILARITY).tolist() == [0, 1, 0]
-    pairs = near_duplicate_pairs(images, ["a", "b", "a"], BITS, SIMILARITY)
-    assert pairs.to_dict("records") == [{"first": 0, "second": 2, "bits": 0, "similarity": 1.0}]
+    assert pairs_of([blank, blank.copy(), np.full((9, 9, 1), 128, dtype=np.uint8)]) == []
 
 
 def test_colour_and_grey_of_one_picture_are_near() -> None:
     grey = strokes(1)
-    images = [grey, np.repeat(grey, 3, axis=2)]
-    assert near_duplicate_groups(images, ["a", "b"], BITS, SIMILARITY).tolist() == [0, 0]
+    prints = fingerprint([grey, np.repeat(grey, 3, axis=2)])
+    (pair,) = find_pairs(prints, RULES).to_dict("records")
+    assert (pair["first"], pair["second"], pair["bits"]) == (0, 1, 0)
+    assert abs(pair["similarity"] - 1.0) < 1e-6
+
+
+def test_pairs_of_pairs_are_one_group() -> None:
+    pairs = pd.DataFrame({"first": [1, 2, 0], "second": [4, 4, 5]})
+    assert group_pairs(pairs, 7).tolist() == [0, 1, 1, 2, 1, 0, 3]
 
 
 def test_no_images() -> None:
-    assert near_duplicate_groups([], [], BITS, SIMILARITY).shape == (0,)
-    assert len(near_duplicate_pairs([], [], BITS, SIMILARITY)) == 0
-
-
-def test_each_image_needs_an_id() -> None:
-    with pytest.raises(ValueError, match="1 ids for 0 images"):
-        near_duplicate_pairs([], ["a"], BITS, SIMILARITY)
+    prints = fingerprint([])
+    assert (prints.hashes.shape, len(prints.strokes)) == ((0,), 0)
+    pairs = find_pairs(prints, RULES)
+    assert pairs.columns.tolist() == ["first", "second", "bits", "similarity"]
+    assert len(pairs) == 0
+    assert group_pairs(pairs, 0).shape == (0,)

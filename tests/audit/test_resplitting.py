@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from databoost.audit.resplitting import distance_to_validation, lookalike_groups, resplit
+from databoost.audit.resplitting import distance_to_validation, resplit
 from databoost.params import SplitParams
 
 
@@ -90,13 +90,3 @@ def test_distance_to_the_nearest_validation_image_of_the_label() -> None:
     # 1 - 0.8 for the third, 1 - 0 for the fourth; the last has no validation image of its label.
     assert distance_to_validation(looks, is_val, labels) == pytest.approx(0.6)
     assert distance_to_validation(looks, ~is_val, np.array(list("ivxyz"))) is None
-
-
-def test_lookalikes_are_joined_by_chains_and_blank_images_by_nothing() -> None:
-    angles = np.deg2rad([0, 10, 20, 90, 95, 180])
-    looks = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    looks = np.concatenate([looks, np.zeros((2, 2), dtype=np.float32)])
-    # cos 10 degrees is 0.985, cos 20 degrees 0.940
-    assert lookalike_groups(looks).tolist() == [0, 0, 0, 1, 1, 2, 3, 4]
-    assert lookalike_groups(looks, similarity=0.99).tolist() == [0, 1, 2, 3, 3, 4, 5, 6]
-    assert lookalike_groups(looks[:0]).tolist() == []

@@ -27,7 +27,9 @@ def gradient_descriptors(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
     numpy.ndarray
         (n, 1764) float32, unit vectors; zeros for an image of one colour.
     """
-    squares = np.stack([_content(image) for image in images])
+    squares = np.zeros((len(images), _SIDE, _SIDE), dtype=np.float32)
+    for number, image in enumerate(images):
+        squares[number] = _content(image)
     histograms = _direction_histograms(squares)
     # Blocks of 2 x 2 cells are normalised together, which takes pen pressure out.
     blocks = np.concatenate(

@@ -1,6 +1,7 @@
 """Find images that show the same picture: a perceptual hash proposes, stroke directions confirm."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import imagehash
 import numpy as np
@@ -12,103 +13,98 @@ from scipy.sparse.csgraph import connected_components
 
 from databoost.audit.gradients import gradient_descriptors
 from databoost.data.images import Pixels
+from databoost.params import AuditParams
 
 _AT_ONCE = 256  # images in memory, and rows compared at once
 
 
-def near_duplicate_pairs(
-    images: Sequence[Pixels], image_ids: Sequence[str], max_bits: int, min_similarity: float
-) -> pd.DataFrame:
-    """List the pairs of near-duplicates; each image is decoded once.
+@dataclass(frozen=True)
+class Fingerprints:
+    """What images are compared by.
 
-    An image of one colour is near to nothing but an exact copy, since it has no strokes.
+    Attributes
+    ----------
+    hashes
+        (n,) uint64: pHash, 64 bits that change little when a picture is scaled or shifted.
+    strokes
+        (n, D) float32 unit vectors of :func:`~databoost.audit.gradients.gradient_descriptors`.
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    strokes: npt.NDArray[np.float32]
+
+
+def fingerprint(images: Sequence[Pixels]) -> Fingerprints:
+    """Take the fingerprints of images, a few hundred of them decoded at a time."""
+    hashes, strokes = [np.zeros(0, dtype=np.uint64)], []
+    for start in range(0, max(len(images), 1), _AT_ONCE):
+        part = list(images[start : start + _AT_ONCE])
+        hashes.append(np.array([_hash(pixels) for pixels in part], dtype=np.uint64))
+        strokes.append(gradient_descriptors(part))
+    return Fingerprints(np.concatenate(hashes), np.concatenate(strokes))
+
+
+def find_pairs(prints: Fingerprints, rules: AuditParams) -> pd.DataFrame:
+    """List the pairs of near-duplicates.
+
+    An image of one colour is near to none, since it has no strokes.
 
     Parameters
     ----------
-    images
-        n images of any size, 1 or 3 channels.
-    image_ids
-        Their n ids; equal ids are exact copies and always a pair.
-    max_bits
-        Bits of 64 by which the perceptual hashes may differ.
-    min_similarity
-        Least cosine similarity of the stroke directions, 0 to 1.
+    prints
+        Of n images, no two of which are exact copies.
+    rules
+        ``max_bits`` by which the hashes may differ, and the least ``min_similarity`` of strokes.
+        The defaults were chosen by looking at the real Roman numerals: all nine pairs that they
+        find are one drawing, shifted or cut, and no pair of 0.87 to 0.95 is.
 
     Returns
     -------
     pandas.DataFrame
         ``first`` and ``second`` (int64 positions, first < second), ``bits`` (int64) and
         ``similarity`` (float64), by first, then second.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many ids as images.
     """
-    if len(images) != len(image_ids):
-        raise ValueError(f"{len(image_ids)} ids for {len(images)} images; each needs one")
-    hashes, vectors = _described(images)
-    names = np.unique(np.asarray(image_ids, dtype=str), return_inverse=True)[1]
-    found = []
+    hashes, strokes = prints.hashes, prints.strokes
+    found = [pd.DataFrame({"first": [], "second": [], "bits": [], "similarity": []})]
     for start in range(0, len(hashes), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         bits = np.bitwise_count(hashes[part, None] ^ hashes[None, :]).astype(np.int64)
-        is_copy = names[part, None] == names[None, :]
-        first, second = np.nonzero((bits <= max_bits) | is_copy)
+        first, second = np.nonzero(bits <= rules.max_bits)
         is_later = second > first + start
         first, second = first[is_later], second[is_later]
-        similarity = np.einsum("ij,ij->i", vectors[first + start], vectors[second])
-        is_same = is_copy[first, second]
-        similarity = np.where(is_same, 1.0, similarity.astype(np.float64))
-        is_pair = is_same | (similarity >= min_similarity)
+        similarity = np.einsum("ij,ij->i", strokes[first + start], strokes[second])
+        is_pair = similarity >= rules.min_similarity
         found.append(
             pd.DataFrame(
                 {
                     "first": (first + start)[is_pair],
                     "second": second[is_pair],
                     "bits": bits[first, second][is_pair],
-                    "similarity": similarity[is_pair],
+                    "similarity": similarity[is_pair].astype(np.float64),
                 }
             )
         )
-    nothing = pd.DataFrame({"first": [], "second": [], "bits": [], "similarity": []})
-    pairs = pd.concat(found, ignore_index=True) if found else nothing
+    pairs = pd.concat(found[1:] or found, ignore_index=True)
     return pairs.astype({"first": "int64", "second": "int64", "bits": "int64"})
 
 
-def near_duplicate_groups(
-    images: Sequence[Pixels], image_ids: Sequence[str], max_bits: int, min_similarity: float
-) -> npt.NDArray[np.int64]:
+def group_pairs(pairs: pd.DataFrame, n_images: int) -> npt.NDArray[np.int64]:
     """Give each image the number of its group, in the order of their first images.
-
-    Parameters are those of `near_duplicate_pairs`; the pairs of pairs belong together.
 
     Returns
     -------
     numpy.ndarray
-        (n,) int64 from 0; an image without near-duplicates has a number of its own.
+        (n_images,) int64 from 0: one number for images that are joined by a chain of pairs; an
+        image without near-duplicates has a number of its own.
     """
-    pairs = near_duplicate_pairs(images, image_ids, max_bits, min_similarity)
-    n = len(images)
-    if not n:
+    shape = (n_images, n_images)
+    links = coo_array((np.ones(len(pairs)), (pairs["first"], pairs["second"])), shape=shape)
+    if not n_images:
         return np.zeros(0, dtype=np.int64)
-    links = coo_array((np.ones(len(pairs)), (pairs["first"], pairs["second"])), shape=(n, n))
     numbers = connected_components(links, directed=False)[1]
     first = np.unique(numbers, return_index=True)[1]
     groups: npt.NDArray[np.int64] = np.argsort(np.argsort(first))[numbers].astype(np.int64)
     return groups
-
-
-def _described(
-    images: Sequence[Pixels],
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
-    """Hash and describe: (n,) uint64 of 64 bits, (n, 1764) float32."""
-    hashes, vectors = [np.zeros(0, dtype=np.uint64)], [np.zeros((0, 1764), dtype=np.float32)]
-    for start in range(0, len(images), _AT_ONCE):
-        part = [images[at] for at in range(start, min(start + _AT_ONCE, len(images)))]
-        hashes.append(np.array([_hash(pixels) for pixels in part], dtype=np.uint64))
-        vectors.append(gradient_descriptors(part))
-    return np.concatenate(hashes), np.concatenate(vectors)
 
 
 def _hash(pixels: Pixels) -> int:

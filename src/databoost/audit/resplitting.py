@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from databoost.audit.shift import ShiftResult, two_sample_test
 from databoost.data.splitting import apply_sides, choose_sides, pool_of, with_offspring
@@ -101,37 +99,6 @@ def resplit(
         n_pinned=int(pool["image_id"].isin(list(moved_ids)).sum()),
         n_grouped=int((np.bincount(pd.factorize(groups)[0]) > 1)[pd.factorize(groups)[0]].sum()),
     )
-
-
-def lookalike_groups(vectors: Vectors, similarity: float = 0.95) -> Groups:
-    """Give near-duplicates the same number.
-
-    Parameters
-    ----------
-    vectors
-        (N, D) unit vectors; a zero vector (a blank image) is like no other.
-    similarity
-        Cosine from which two images are near-duplicates, -1 to 1. The default is for gradient
-        descriptors: of the nine pairs of real handwritten numerals from 0.95 on, seven are the
-        same drawing; of the 26 from 0.87 to 0.95, none is.
-
-    Returns
-    -------
-    numpy.ndarray
-        (N,) int64: one number for images that are joined by a chain of such pairs.
-
-    >>> lookalike_groups(np.array([[1, 0], [0, 1], [1, 0], [0, 0]], dtype=np.float32)).tolist()
-    [0, 1, 0, 2]
-    """
-    near = [
-        np.argwhere(vectors[start : start + _BLOCK] @ vectors.T >= similarity)
-        + np.array([start, 0])
-        for start in range(0, len(vectors), _BLOCK)
-    ]
-    rows, others = np.concatenate([*near, np.zeros((0, 2), dtype=np.int64)]).T
-    graph = coo_array((np.ones(len(rows)), (rows, others)), shape=(len(vectors), len(vectors)))
-    numbers: Groups = connected_components(graph, directed=False)[1].astype(np.int64)
-    return numbers
 
 
 def distance_to_validation(

@@ -36,7 +36,7 @@ def audit(layout: Layout, params: Params) -> None:
     images = raw.drop_duplicates("image_id").reset_index(drop=True)
     prints, shares, sizes = _look(ImageFiles([layout.raw / path for path in images["path"]]))
     rules = params.audit
-    pairs = find_pairs(prints, rules.max_bits, rules.min_similarity)
+    pairs = find_pairs(prints, rules)
     snapshot = read_manifest(layout.round("r00").manifest, layout.round("r00").dataset)
     regions, shift = _compare(snapshot, images, prints, group_pairs(pairs, len(images)), rules)
     findings = order_findings(
@@ -63,15 +63,18 @@ def _look(
     files: ImageFiles,
 ) -> tuple[Fingerprints, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Decode every image once: fingerprints, shares of content (n,), heights and widths (n, 2)."""
-    prints, shares, sizes = [], [], []
+    hashes, strokes, shares, sizes = [], [], [], []
     with tqdm(total=len(files), desc="audit", unit="image", mininterval=1.0) as bar:
         for start in range(0, len(files), _AT_ONCE):
             images = list(files[start : start + _AT_ONCE])
-            prints.append(fingerprint(images))
+            prints = fingerprint(images)
+            hashes.append(prints.hashes)
+            strokes.append(prints.strokes)
             shares += [content_share(image) for image in images]
             sizes += [image.shape[:2] for image in images]
             bar.update(len(images))
-    return Fingerprints.joined(prints), np.array(shares), np.array(sizes, dtype=np.int64)
+    every = Fingerprints(np.concatenate(hashes), np.concatenate(strokes))
+    return every, np.array(shares), np.array(sizes, dtype=np.int64)
 
 
 def _compare(

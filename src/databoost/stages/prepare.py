@@ -21,8 +21,6 @@ from databoost.data.tables import DUPLICATES, MANIFEST, RAW_INDEX, read_table, w
 from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS, Layout
 from databoost.params import Params
 
-_AT_ONCE = 256  # images in memory
-
 
 def prepare(layout: Layout, params: Params) -> None:
     """Run the stage.
@@ -67,14 +65,13 @@ def _split_again(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Split anew and tell what it changed; gives the rows and the content of ``split.json``."""
     # They load SciPy and decode every image, which a given split does not need.
-    from databoost.audit.gradients import gradient_descriptors
-    from databoost.audit.resplitting import lookalike_groups, resplit
+    from databoost.audit.near_duplicates import find_pairs, fingerprint, group_pairs
+    from databoost.audit.resplitting import resplit
 
     pool = pool_of(images)
-    pixels = ImageFiles([layout.raw / path for path in pool["path"]])
-    parts = range(0, len(pixels), _AT_ONCE)
-    vectors = np.concatenate([gradient_descriptors(pixels[at : at + _AT_ONCE]) for at in parts])
-    again = resplit(images, params.split, vectors, lookalike_groups(vectors), moved_ids)
+    prints = fingerprint(ImageFiles([layout.raw / path for path in pool["path"]]))
+    groups = group_pairs(find_pairs(prints, params.audit), len(pool))
+    again = resplit(images, params.split, prints.strokes, groups, moved_ids)
     print(
         f"split {params.split.strategy}: train and val are told apart with an AUC of "
         f"{again.after or 'nothing that was measured'}, before {again.before or 'not measured'}; "
