@@ -42,7 +42,7 @@ def gradient_descriptors(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
         axis=3,
     )
     blocks /= np.sqrt((blocks**2).sum(axis=3, keepdims=True) + 0.01)
-    flat = blocks.reshape(len(images), -1)
+    flat = blocks.reshape(len(images), int(np.prod(blocks.shape[1:])))
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     described: npt.NDArray[np.float32] = flat / np.maximum(lengths, 1e-9)
     return described
