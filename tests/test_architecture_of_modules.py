@@ -20,7 +20,7 @@ ORDER = """
     candidates.embedding candidates.search
     boosting additions
     views.plots
-    outcomes stores tracking
+    provenance outcomes stores tracking
     stages.ingest stages.prepare stages.candidates stages.train stages.evaluate stages.boost
     rounds
     cli

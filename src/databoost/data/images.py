@@ -6,7 +6,10 @@ Pixels are uint8 arrays of shape (height, width, channels), channels 1 (grey) or
 import hashlib
 import io
 import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +113,60 @@ def read_image(path: Path) -> Pixels:
         raise ImageError(f"{path}: {error.strerror}") from error
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+class ImageFiles(Sequence[Pixels]):
+    """Image files as pixels, decoded when they are asked for.
+
+    Thousands of photos do not fit into memory, thousands of drawings do: the images asked for last
+    stay decoded, as many of them as `memory` holds.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    memory
+        Bytes of pixels that are kept; the default suits one pass.
+    """
+
+    def __init__(self, paths: Sequence[Path], memory: int = 0) -> None:
+        self._paths = list(paths)
+        self._memory, self._n_bytes = memory, 0
+        self._kept: OrderedDict[Path, Pixels] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Count the files."""
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, which: int) -> Pixels: ...
+    @overload
+    def __getitem__(self, which: slice) -> "ImageFiles": ...
+    def __getitem__(self, which: int | slice) -> "Pixels | ImageFiles":
+        """Decode an image, or give some of the files.
+
+        Raises
+        ------
+        ImageError
+            If the file is missing or no readable image.
+        """
+        if isinstance(which, slice):
+            return ImageFiles(self._paths[which], self._memory)
+        path = self._paths[which]
+        if path in self._kept:
+            self._kept.move_to_end(path)
+            return self._kept[path]
+        image = read_image(path)
+        self._keep(path, image)
+        return image
+
+    def _keep(self, path: Path, image: Pixels) -> None:
+        if image.nbytes > self._memory:
+            return
+        self._kept[path] = image
+        self._n_bytes += image.nbytes
+        while self._n_bytes > self._memory:
+            self._n_bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
 def encode_png(pixels: Pixels) -> bytes:

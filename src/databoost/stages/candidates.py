@@ -11,12 +11,15 @@ from databoost.candidates.recipes import make_recipes
 from databoost.candidates.search import Embeddings, build_index
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import whole_folder
-from databoost.data.images import read_image
+from databoost.data.images import ImageFiles
 from databoost.data.resizing import blend_taps
 from databoost.data.tables import write_recipes
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
 from databoost.params import Params
+
+#: Bytes of decoded parents that are kept; larger collections are decoded again and again.
+_MEMORY = 4 * 2**30
 
 
 def candidates(layout: Layout, params: Params) -> None:
@@ -32,9 +35,8 @@ def candidates(layout: Layout, params: Params) -> None:
     r00 = layout.round("r00")
     manifest = read_manifest(r00.manifest, r00.dataset)
     rows = manifest[manifest["split"] == "train"].sort_values("image_id")
-    parents = Parents(
-        rows, [read_image(r00.dataset / path) for path in rows["path"]], params.candidates
-    )
+    files = [r00.dataset / path for path in rows["path"]]
+    parents = Parents(rows, ImageFiles(files, _MEMORY), params.candidates)
     recipes = make_recipes(
         0,
         params.candidates.count,
