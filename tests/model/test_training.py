@@ -204,13 +204,17 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(tmp_path, monkeypa
     assert epochs == list(range(30))
 
 
-def stop_in_epoch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def stop_in_epoch(
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    how: BaseException = OSError("the power is off"),  # noqa: B008
+) -> None:
     """Let trainings break off at the second batch of an epoch, once a batch is through."""
     step = training.FixedTraining.training_step
 
     def breaking(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
         if (self.current_epoch, batch_idx) == (number, 1):
-            raise OSError("the power is off")
+            raise how
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(training.FixedTraining, "training_step", breaking)
@@ -227,6 +231,17 @@ def test_dropout_resumes_identically(tmp_path, monkeypatch):
     torch.manual_seed(99)
     assert curve_rows(tmp_path / "state") == 2
     assert digests(run(tmp_path / "state", **settings), tmp_path / "b") == whole
+
+
+def test_interrupting_says_so_and_resumes(tmp_path, monkeypatch):
+    """Lightning itself would end the program with exit status 1 and no word."""
+    whole = digests(run(tmp_path / "whole"), tmp_path / "a")
+    for how, seen in ((KeyboardInterrupt(), KeyboardInterrupt), (SystemExit(3), SystemExit)):
+        with monkeypatch.context() as patch:
+            stop_in_epoch(1, patch, how)
+            with pytest.raises(seen):
+                run(tmp_path / "state")
+    assert digests(run(tmp_path / "state"), tmp_path / "b") == whole
 
 
 def test_half_written_checkpoint_is_never_resumed(tmp_path, monkeypatch):

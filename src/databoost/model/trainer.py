@@ -112,7 +112,13 @@ def make_trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Pat
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide Lightning's advice on what is meant here (no logger, no workers), and its greetings."""
+    """Hide Lightning's advice on what is meant here (no logger, no workers), and its greetings.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the block was interrupted, where Lightning would end the program.
+    """
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -123,6 +129,10 @@ def quiet() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         try:
             yield
+        except SystemExit as end:
+            if isinstance(end.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
+                raise KeyboardInterrupt from end
+            raise
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
