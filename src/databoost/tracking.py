@@ -37,6 +37,8 @@ from databoost.stores import (
 #: Tags that runs are found by and told apart by.
 KEY, ROUND, SNAPSHOT = "databoost.key", "databoost.round", "databoost.snapshot"
 _PARENT = "mlflow.parentRunId"
+# Has MLflow's page show runs and charts, not what it shows of language models.
+_TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's limits: characters of a value and of a digest, entries of one request (1,000 in all).
 _LONGEST_PARAM, _LONGEST_DIGEST = 6000, 36
 _PARAMS_A_BATCH, _METRICS_A_BATCH = 100, 900
@@ -160,7 +162,7 @@ class _Store:
         name = self._params.tracking.experiment
         folder = artifact_folder(self._layout)
         if found is None:
-            return str(self._client.create_experiment(name, folder))
+            return str(self._client.create_experiment(name, folder, _TRAINING_PAGE))
         if folder and found.artifact_location != folder:
             raise TrackingError(
                 f"mlflow.db keeps the files of experiment {name!r} in {found.artifact_location}, "
