@@ -31,11 +31,11 @@ N_CLASSES = 10
 Weights = dict[str, torch.Tensor]
 
 
-def settings(epochs: int) -> TrainParams:
+def settings(epochs: int, threads: int) -> TrainParams:
     """Give the competition's training, shortened."""
     return TrainParams(
         epochs=epochs, batch_size=8, learning_rate=1e-4, epsilon=1e-7, weight_decay=0.0, seed=0,
-        accelerator="cpu", devices=1, precision="32-true",
+        threads=threads, accelerator="cpu", devices=1, precision="32-true",
     )  # fmt: skip
 
 
@@ -53,14 +53,15 @@ def lightning(train: Examples, val: Examples, epochs: int) -> Weights:
     with tempfile.TemporaryDirectory() as state:
         trained = train_model(
             train, val, [str(label) for label in range(N_CLASSES)],
-            ModelParams(architecture="fixed", image_size=32), settings(epochs), Path(state),
+            ModelParams(architecture="fixed", image_size=32),
+            settings(epochs, torch.get_num_threads()), Path(state),
         )  # fmt: skip
     return trained.checkpoint.weights
 
 
 def bare(train: Examples, val: Examples, epochs: int, layout: str, fused: bool) -> Weights:
     """Train in a loop of our own, with Adam fused or not, images channels last or first."""
-    wanted = settings(epochs)
+    wanted = settings(epochs, torch.get_num_threads())
     model = build_model("fixed", N_CLASSES, wanted.seed)
     if layout == "channels first":
         model = model.to(memory_format=torch.contiguous_format)

@@ -15,6 +15,7 @@ SMALL = {
     "synthetic.image_size": 64,
     "train.epochs": 2,
     "train.accelerator": "cpu",
+    "train.threads": 1,
     "candidates.count": 300,
     "search.search_k": 100000,
 }

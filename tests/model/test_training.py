@@ -45,6 +45,7 @@ def make_settings(**changes: Any) -> TrainParams:
         "epsilon": 1e-7,
         "weight_decay": 0.0,
         "seed": 0,
+        "threads": 1,
         "accelerator": "cpu",
         "devices": "auto",
         "precision": "32-true",
@@ -146,6 +147,13 @@ def test_same_input_same_bytes_and_nothing_but_the_bar_on_the_terminal(tmp_path,
     assert all(word not in output.err for word in ("GPU", "Tip", "Trainer", "warn"))
     assert digests(run(tmp_path / "b"), tmp_path / "second") == first
     assert digests(run(tmp_path / "c", seed=1), tmp_path / "third") != first
+
+
+def test_threads_are_a_parameter_and_not_the_machine(tmp_path):
+    whole = digests(run(tmp_path / "one"), tmp_path / "a")
+    torch.set_num_threads(2)
+    assert digests(run(tmp_path / "two"), tmp_path / "b") == whole
+    assert torch.get_num_threads() == 1
 
 
 def test_finished_training_is_taken_up_again_without_work(tmp_path, monkeypatch):

@@ -76,12 +76,15 @@ class WholeFiles(TorchCheckpointIO):
 def make_trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Path) -> pl.Trainer:
     """Build the trainer of the fixed loop: one device, no logger, checkpoints in `state`.
 
+    PyTorch runs with ``settings.threads`` CPU threads from now on.
+
     Raises
     ------
     ParamsError
         If Lightning refuses accelerator, devices or precision, or there is more than one device.
     """
     devices = list(settings.devices) if isinstance(settings.devices, tuple) else settings.devices
+    torch.set_num_threads(settings.threads)
     try:
         trainer = pl.Trainer(
             accelerator=settings.accelerator,

@@ -112,7 +112,7 @@ def _mine(
 def _embed_queries(
     layout: Layout, params: Params, before: RoundLayout, queries: pd.DataFrame
 ) -> npt.NDArray[np.float32]:
-    device = pick_device(params.train.accelerator)
+    device = pick_device(params.train)
     embedder = load_embedder(params.embedding, layout.root, device)
     files = ImageFiles([before.dataset / path for path in queries["path"]])
     images = TapStore(files, embedder.image_size)

@@ -44,7 +44,7 @@ def candidates(layout: Layout, params: Params) -> None:
         params.candidates,
         read_classes(layout.classes),
     )
-    device = pick_device(params.train.accelerator)
+    device = pick_device(params.train)
     embedder = load_embedder(params.embedding, layout.root, device)
     with whole_folder(layout.candidates) as part:
         write_recipes(part / layout.recipes.name, recipes)

@@ -33,7 +33,7 @@ def evaluate(layout: Layout, params: Params, name: str) -> None:
     predictions = predict(
         checkpoint.model(),
         TapStore(ImageFiles(files), checkpoint.image_size),
-        pick_device(params.train.accelerator),
+        pick_device(params.train),
     )
     every = pd.concat([snapshot, heldout], ignore_index=True)
     sheet = image_sheet(every, predictions, classes)
