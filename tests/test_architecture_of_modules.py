@@ -17,7 +17,7 @@ ORDER = """
     model.architectures model.checkpoints model.trainer model.training model.evaluation
     model.pretrained
     candidates.recipes candidates.strokes candidates.warping candidates.augmentation
-    candidates.embedding candidates.search
+    candidates.embedding candidates.search candidates.production
     boosting additions
     views.plots
     provenance outcomes stores tracking

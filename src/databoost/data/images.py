@@ -5,6 +5,7 @@ Pixels are uint8 arrays of shape (height, width, channels), channels 1 (grey) or
 
 import hashlib
 import io
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -119,7 +120,7 @@ class ImageFiles(Sequence[Pixels]):
     """Image files as pixels, decoded when they are asked for.
 
     Thousands of photos do not fit into memory, thousands of drawings do: the images asked for last
-    stay decoded, as many of them as `memory` holds.
+    stay decoded, as many of them as `memory` holds. Several threads may ask.
 
     Parameters
     ----------
@@ -133,6 +134,7 @@ class ImageFiles(Sequence[Pixels]):
         self._paths = list(paths)
         self._memory, self._n_bytes = memory, 0
         self._kept: OrderedDict[Path, Pixels] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Count the files."""
@@ -153,15 +155,17 @@ class ImageFiles(Sequence[Pixels]):
         if isinstance(which, slice):
             return ImageFiles(self._paths[which], self._memory)
         path = self._paths[which]
-        if path in self._kept:
-            self._kept.move_to_end(path)
-            return self._kept[path]
+        with self._lock:
+            if path in self._kept:
+                self._kept.move_to_end(path)
+                return self._kept[path]
         image = read_image(path)
-        self._keep(path, image)
+        with self._lock:
+            self._keep(path, image)
         return image
 
     def _keep(self, path: Path, image: Pixels) -> None:
-        if image.nbytes > self._memory:
+        if image.nbytes > self._memory or path in self._kept:
             return
         self._kept[path] = image
         self._n_bytes += image.nbytes
