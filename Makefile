@@ -34,7 +34,7 @@ repro: setup ## dvc repro; DATA=<folder | archive | URL> takes the images from t
 	$(if $(DATA),databoost source "$(DATA)")
 	dvc repro
 	-databoost publish
-	dvc metrics show
+	databoost rounds
 
 run: setup ## round after round until the stop rule holds
 	databoost run

@@ -17,6 +17,7 @@ SMALL = {
     "scores.epochs": 1,
     "scores.folds": 2,
     "train.accelerator": "cpu",
+    "train.threads": 1,
     "candidates.count": 300,
     "search.search_k": 100000,
 }

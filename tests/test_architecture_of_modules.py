@@ -20,16 +20,14 @@ ORDER = """
     model.pretrained
     audit.crossvalidation audit.label_scores
     candidates.recipes candidates.strokes candidates.warping candidates.augmentation
-    candidates.embedding candidates.search
+    candidates.embedding candidates.search candidates.production
     boosting additions
     attribution
     views.plots views.pictures views.charts views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page
-    outcomes progress stores tracking
+    provenance outcomes progress stores tracking
     stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
-    stages.boost
-    stages.scores
-    stages.map stages.report
+    stages.boost stages.scores stages.map stages.report
     rounds
     cli
 """.split()  # noqa: SIM905

@@ -11,6 +11,7 @@ from databoost.boosting import (
     Addition,
     Choice,
     Pool,
+    Rules,
     choose_deepening,
     choose_nearest,
     choose_random,
@@ -61,7 +62,7 @@ def test_turn_by_turn_the_nearest_first():
     neighbours = make_neighbours(
         [(0, 0.5), (1, 0.375), (2, 0.25)], [(3, 0.875), (4, 0.75), (5, 0.625)]
     )
-    choice = choose_nearest(neighbours, zeros(2), make_pool(6), n_each=2, room=PLENTY)
+    choice = choose_nearest(neighbours, zeros(2), make_pool(6), Rules(n_each=2, room=PLENTY))
     assert choice.additions == [
         Addition(3, 1, 0.875, 1),
         Addition(0, 0, 0.5, 1),
@@ -73,13 +74,13 @@ def test_turn_by_turn_the_nearest_first():
 
 def test_of_two_that_want_the_same_the_more_similar_has_it():
     neighbours = make_neighbours([(7, 0.5), (2, 0.25)], [(7, 0.75), (3, 0.5)])
-    choice = choose_nearest(neighbours, zeros(2), make_pool(8), n_each=1, room=PLENTY)
+    choice = choose_nearest(neighbours, zeros(2), make_pool(8), Rules(n_each=1, room=PLENTY))
     assert given(choice) == [(1, 7, 1), (0, 2, 1)]
 
 
 def test_equal_similarities_go_to_the_first_query():
     neighbours = make_neighbours([(1, 0.5), (2, 0.5)], [(1, 0.5), (2, 0.5)], [(1, 0.5), (2, 0.5)])
-    choice = choose_nearest(neighbours, zeros(3), make_pool(3), n_each=1, room=PLENTY)
+    choice = choose_nearest(neighbours, zeros(3), make_pool(3), Rules(n_each=1, room=PLENTY))
     assert given(choice) == [(0, 1, 1), (1, 2, 1)]
     assert not choice.is_complete
 
@@ -87,7 +88,7 @@ def test_equal_similarities_go_to_the_first_query():
 def test_loser_of_a_conflict_waits_for_its_place_in_the_turn():
     """Query 0 loses 9 to query 1, and query 2 stands before query 0's second choice."""
     neighbours = make_neighbours([(9, 0.875), (1, 0.125)], [(9, 1.0), (2, 0.5)], [(3, 0.25)])
-    choice = choose_nearest(neighbours, zeros(3), make_pool(10), n_each=1, room=2)
+    choice = choose_nearest(neighbours, zeros(3), make_pool(10), Rules(n_each=1, room=2))
     assert given(choice) == [(1, 9, 1), (2, 3, 1)]
     assert choice.is_complete
 
@@ -105,7 +106,7 @@ def test_loser_of_a_conflict_waits_for_its_place_in_the_turn():
 )
 def test_short_room_is_shared_fairly_and_the_last_turn_goes_to_the_nearest(room, expected):
     neighbours = make_neighbours([(0, 0.5), (1, 0.375)], [(3, 0.875), (4, 0.75)])
-    choice = choose_nearest(neighbours, zeros(2), make_pool(5), n_each=2, room=room)
+    choice = choose_nearest(neighbours, zeros(2), make_pool(5), Rules(n_each=2, room=room))
     assert given(choice) == expected
     assert choice.is_complete
 
@@ -114,17 +115,21 @@ def test_cap_per_parent_counts_earlier_rounds():
     neighbours = make_neighbours([(0, 0.875), (1, 0.75), (2, 0.625), (3, 0.5), (4, 0.375)])
     parents = [5, 5, 6, 6, 7]
     pool = make_pool(5, parents=parents, parent_counts={5: 1})
-    assert given(choose_nearest(neighbours, zeros(1), pool, 3, PLENTY, max_per_parent=2)) == [
+    assert given(
+        choose_nearest(neighbours, zeros(1), pool, Rules(3, PLENTY, max_per_parent=2))
+    ) == [
         (0, 0, 1),
         (0, 2, 2),
         (0, 3, 3),
     ]
-    assert given(choose_nearest(neighbours, zeros(1), pool, 3, PLENTY, max_per_parent=1)) == [
+    assert given(
+        choose_nearest(neighbours, zeros(1), pool, Rules(3, PLENTY, max_per_parent=1))
+    ) == [
         (0, 2, 1),
         (0, 4, 2),
     ]
     assert [
-        given(choose_nearest(neighbours, zeros(1), pool, 3, PLENTY))[i][1] for i in range(3)
+        given(choose_nearest(neighbours, zeros(1), pool, Rules(3, PLENTY)))[i][1] for i in range(3)
     ] == [
         0,
         1,
@@ -136,7 +141,7 @@ def test_cap_per_parent_counts_earlier_rounds():
 def test_cap_can_close_an_offer_that_was_open_when_the_turn_began():
     neighbours = make_neighbours([(0, 0.75), (2, 0.25)], [(1, 0.5), (3, 0.125)])
     pool = make_pool(4, parents=[8, 8, 9, 9])
-    choice = choose_nearest(neighbours, zeros(2), pool, 1, PLENTY, max_per_parent=1)
+    choice = choose_nearest(neighbours, zeros(2), pool, Rules(1, PLENTY, max_per_parent=1))
     assert given(choice) == [(0, 0, 1), (1, 3, 1)]
 
 
@@ -146,23 +151,28 @@ def test_label_filter():
     )
     pool = make_pool(4, labels=[1, 0, 0, 1])
     labels = np.array([0, 1])
-    choice = choose_nearest(neighbours, labels, pool, 1, PLENTY, same_label=True)
+    choice = choose_nearest(neighbours, labels, pool, Rules(1, PLENTY, same_label=True))
     assert given(choice) == [(0, 1, 1), (1, 0, 1)]
-    assert given(choose_nearest(neighbours, labels, pool, 1, PLENTY)) == [(0, 0, 1), (1, 1, 1)]
+    assert given(choose_nearest(neighbours, labels, pool, Rules(1, PLENTY))) == [
+        (0, 0, 1),
+        (1, 1, 1),
+    ]
 
 
 def test_used_candidates_are_passed_over():
     neighbours = make_neighbours([(0, 0.75), (1, 0.5), (2, 0.25)])
     pool = make_pool(3, used=(0, 2))
-    choice = choose_nearest(neighbours, zeros(1), pool, 2, PLENTY)
+    choice = choose_nearest(neighbours, zeros(1), pool, Rules(2, PLENTY))
     assert given(choice) == [(0, 1, 1)]
     assert not choice.is_complete
 
 
 def test_no_queries_and_no_neighbours():
-    assert choose_nearest(make_neighbours(), zeros(0), make_pool(3), 2, PLENTY) == Choice([], True)
+    assert choose_nearest(make_neighbours(), zeros(0), make_pool(3), Rules(2, PLENTY)) == Choice(
+        [], True
+    )
     empty = make_neighbours([], [])
-    assert choose_nearest(empty, zeros(2), make_pool(3), 2, PLENTY) == Choice([], False)
+    assert choose_nearest(empty, zeros(2), make_pool(3), Rules(2, PLENTY)) == Choice([], False)
 
 
 class Searching:
@@ -183,7 +193,7 @@ def line(n: int) -> list[tuple[int, float]]:
 
 def test_search_stays_shallow_while_every_query_gets_its_share():
     search = Searching(make_neighbours(line(500), line(500)))
-    additions = choose_deepening(search, zeros(2), make_pool(500), 3, PLENTY)
+    additions = choose_deepening(search, zeros(2), make_pool(500), Rules(3, PLENTY))
     assert given(additions) == [(0, 0, 1), (1, 1, 1), (0, 2, 2), (1, 3, 2), (0, 4, 3), (1, 5, 3)]
     assert search.depths == [24]
 
@@ -191,24 +201,25 @@ def test_search_stays_shallow_while_every_query_gets_its_share():
 def test_search_deepens_past_used_candidates():
     search = Searching(make_neighbours(line(500)))
     pool = make_pool(500, used=tuple(range(100)))
-    assert given(choose_deepening(search, zeros(1), pool, 1, PLENTY)) == [(0, 100, 1)]
+    assert given(choose_deepening(search, zeros(1), pool, Rules(1, PLENTY))) == [(0, 100, 1)]
     assert search.depths == [8, 64, 500]
 
 
 def test_search_ends_at_the_last_candidate_at_the_deepest_and_when_the_room_is_full(monkeypatch):
     search = Searching(make_neighbours(line(20)))
     assert (
-        given(choose_deepening(search, zeros(1), make_pool(20, used=tuple(range(20))), 1, 9)) == []
+        given(choose_deepening(search, zeros(1), make_pool(20, used=tuple(range(20))), Rules(1, 9)))
+        == []
     )
     assert search.depths == [8, 20]
     monkeypatch.setattr(boosting, "DEEPEST", 100)
     search = Searching(make_neighbours(line(500)))
     pool = make_pool(500, used=tuple(range(99)))
-    assert given(choose_deepening(search, zeros(1), pool, 2, PLENTY)) == [(0, 99, 1)]
+    assert given(choose_deepening(search, zeros(1), pool, Rules(2, PLENTY))) == [(0, 99, 1)]
     assert search.depths == [16, 100]
     search = Searching(make_neighbours(line(500), line(500)))
     pool = make_pool(500, used=tuple(range(7)))
-    assert given(choose_deepening(search, zeros(2), pool, 1, room=1)) == [(0, 7, 1)]
+    assert given(choose_deepening(search, zeros(2), pool, Rules(1, room=1))) == [(0, 7, 1)]
     assert search.depths == [8]
 
 
@@ -326,7 +337,7 @@ def test_small_cases_obey_the_rules(seed):
     random = np.random.default_rng(seed)
     for _ in range(75):
         neighbours, labels, pool, limits = draw_case(random)
-        choice = choose_nearest(neighbours, labels, pool, **limits)
+        choice = choose_nearest(neighbours, labels, pool, Rules(**limits))
         n_each, room, cap = (limits[name] for name in ("n_each", "room", "max_per_parent"))
         assert given(choice) == Account(neighbours, labels, pool, limits).choose()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from handmade_rounds import lay_round
 from projects import REPOSITORY
 
 from databoost.cli import main
@@ -282,7 +283,30 @@ def test_publish_tells_the_rounds(folder: Path, monkeypatch: pytest.MonkeyPatch)
     module = SimpleNamespace(publish=lambda layout, params: answers.pop(0))
     monkeypatch.setitem(sys.modules, "databoost.tracking", module)
     assert databoost("publish").stdout == "published: r00, r01\n"
-    assert databoost("publish").stdout == "published: nothing new\n"
+    again = databoost("publish")
+    assert again.stdout == "published: nothing new\n"
+    assert again.stderr == "not complete: r00, r01, r02 (`dvc repro` makes them)\n"
+
+
+def test_rounds_stand_side_by_side(folder: Path) -> None:
+    layout = Layout(Path())
+    lay_round(layout, "r00")
+    lay_round(layout, "r01", accuracy=1.0)
+    shown = databoost("rounds")
+    assert [line.split() for line in shown.stdout.splitlines()] == [
+        ["round", "n_train", "n_additions", "val", "label_book", "n_misclassified"],
+        ["r00", "2", "0", "0.500", "0.500", "1"],
+        ["r01", "3", "1", "1.000", "0.500", "0"],
+    ]
+    assert shown.stderr == "not complete: r02 (`dvc repro` makes them)\n"
+    lay_round(layout, "r01", accuracy=1.0, stop="nothing_misclassified")
+    assert databoost("rounds").stdout.splitlines()[2].split()[-1] == "nothing_misclassified"
+
+
+def test_rounds_without_any(folder: Path) -> None:
+    shown = databoost("rounds")
+    assert (shown.stdout, shown.exit_code) == ("", 0)
+    assert shown.stderr == "not complete: r00, r01, r02 (`dvc repro` makes them)\n"
 
 
 def test_weights_tells_how_to_embed_with_them(

@@ -95,8 +95,8 @@ def test_a_finished_boost_declares_nothing(
     layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
 ) -> None:
     calls = dvc(r01={"stop": "nothing_new"})
-    assert run_rounds(layout, None) == "no candidate is left that would be new (r01)"
-    assert run_rounds(layout, None) == "no candidate is left that would be new (r01)"
+    assert run_rounds(layout, None) == "no candidate near a failure is left that would be new (r01)"
+    assert run_rounds(layout, None) == "no candidate near a failure is left that would be new (r01)"
     assert calls == [("r00",), ("r00", "r01"), ("r00", "r01")]
 
 
@@ -106,7 +106,7 @@ def test_a_finished_boost_declares_nothing(
         ({}, None),
         ({"stop": "limit"}, "the size limit is reached"),
         ({"stop": "nothing_misclassified"}, "no validation image is misclassified"),
-        ({"stop": "nothing_new"}, "no candidate is left that would be new"),
+        ({"stop": "nothing_new"}, "no candidate near a failure is left that would be new"),
         ({"n_misclassified": 0}, "no validation image is misclassified"),
         ({"n_train": 9991}, None),  # 9991 + 8 = 9999: one more fits
         ({"n_train": 9992}, "the size limit is reached"),  # 10,000

@@ -18,7 +18,7 @@ from handmade_rounds import declared, edit_json, lay_round
 
 from databoost import tracking
 from databoost.data.files import write_bytes, write_text
-from databoost.errors import DatasetError, TrackingError
+from databoost.errors import DatasetError, ParamsError, TrackingError
 from databoost.layout import Layout
 from databoost.outcomes import flat_params, read_outcomes
 from databoost.stores import tracking_uri
@@ -79,10 +79,11 @@ def test_a_boost_is_one_parent_and_a_child_for_each_round(layout: Layout) -> Non
     assert publish(layout, params) == ["r00", "r01"]
     seen = Seen(layout)
     (parent,) = seen.parents
-    assert parent.info.run_name == "boost nearest"
+    assert parent.info.run_name == "boost nearest 3"
     assert parent.info.status == "FINISHED"
     assert parent.data.params == flat_params(params)
     assert [run.info.run_name for run in seen.children] == ["r00", "r01"]
+    assert seen.experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert seen.points(parent) == {
         "train/accuracy": [(0, 1.0), (1, 1.0)],
         "train/n_misclassified": [(0, 0), (1, 0)],
@@ -154,6 +155,14 @@ def test_publishing_twice_changes_nothing(layout: Layout, monkeypatch: pytest.Mo
     assert Seen(layout).everything() == before
 
 
+def test_outputs_of_other_parameters_are_not_published(layout: Layout) -> None:
+    write_text(layout.params, "train: {epochs: 20}\n")
+    recorded = "{params: {params.yaml: {train: {epochs: 100}}}}"
+    write_text(layout.lock, f"stages: {{train@r01: {recorded}}}\n")
+    with pytest.raises(ParamsError, match=r"other parameters(.|\n)*train.epochs: 100 then, 20 now"):
+        publish(layout, declared())
+
+
 def test_rounds_published_one_by_one_end_like_all_at_once(layout: Layout) -> None:
     assert publish_round(layout, declared(), "r00")
     seen = Seen(layout)
@@ -207,7 +216,7 @@ def test_changed_params_make_a_parent_of_their_own_with_every_round(layout: Layo
     publish(layout, declared())
     assert publish_round(layout, declared(boost={"strategy": "random"}), "r01")
     seen = Seen(layout)
-    assert [run.info.run_name for run in seen.parents] == ["boost nearest", "boost random"]
+    assert [run.info.run_name for run in seen.parents] == ["boost nearest 3", "boost random 3"]
     assert [run.info.run_name for run in seen.children] == ["r00", "r01"] * 2
     assert seen.points(seen.parents[1])["val/accuracy"] == [(0, 0.5), (1, 1.0)]
 
@@ -312,7 +321,7 @@ def test_a_copied_project_does_not_write_into_the_first_ones_folder(layout: Layo
     publish(layout, declared())
     copy = Layout(layout.root.with_name("copy"))
     shutil.copytree(layout.root, copy.root)
-    with pytest.raises(TrackingError, match=r"was moved or copied; delete mlflow.db, and"):
+    with pytest.raises(TrackingError, match=r"was moved or copied; move mlflow.db away, and"):
         publish(copy, declared())
 
 

@@ -67,6 +67,28 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """What a round may add.
+
+    Attributes
+    ----------
+    n_each
+        Candidates that each query wants.
+    room
+        Additions that there is room for.
+    same_label
+        Whether a candidate must have the query's label.
+    max_per_parent
+        Additions from one parent, those of earlier rounds counted; 0: no cap.
+    """
+
+    n_each: int
+    room: int
+    same_label: bool = False
+    max_per_parent: int = 0
+
+
+@dataclass(frozen=True)
 class Choice:
     """Additions in the order in which they were handed out.
 
@@ -78,15 +100,7 @@ class Choice:
     is_complete: bool
 
 
-def choose_nearest(
-    neighbours: Neighbours,
-    query_labels: Ids,
-    pool: Pool,
-    n_each: int,
-    room: int,
-    same_label: bool = False,
-    max_per_parent: int = 0,
-) -> Choice:
+def choose_nearest(neighbours: Neighbours, query_labels: Ids, pool: Pool, rules: Rules) -> Choice:
     """Hand each query its nearest unused candidates, in turns, as long as there is room.
 
     Parameters
@@ -95,23 +109,15 @@ def choose_nearest(
         For each query its candidates, nearest first, as deep as they were searched.
     query_labels
         (n_queries,) int64 codes of the given labels.
-    n_each
-        Candidates that each query wants.
-    room
-        Additions that there is room for.
-    same_label
-        Whether a candidate must have the query's label.
-    max_per_parent
-        Additions from one parent, those of earlier rounds counted; 0: no cap.
     """
-    lists = _Lists(neighbours, query_labels, pool, same_label, max_per_parent)
+    lists = _Lists(neighbours, query_labels, pool, rules)
     additions: list[Addition] = []
     is_complete = True
-    for turn in range(1, n_each + 1):
+    for turn in range(1, rules.n_each + 1):
         waiting = [offer for query in range(len(query_labels)) if (offer := lists.offer(query))]
         is_complete &= len(waiting) == len(query_labels)
         heapq.heapify(waiting)
-        while waiting and len(additions) < room:
+        while waiting and len(additions) < rules.room:
             distance, query, candidate = heapq.heappop(waiting)
             if lists.is_free(candidate):
                 lists.take(candidate)
@@ -120,17 +126,16 @@ def choose_nearest(
                 heapq.heappush(waiting, offer)
             else:
                 is_complete = False
-    return Choice(additions, is_complete or len(additions) >= room)
+        if len(additions) >= rules.room:
+            return Choice(additions, True)
+    return Choice(additions, is_complete)
 
 
 def choose_deepening(
     search: Callable[[int], Neighbours],
     query_labels: Ids,
     pool: Pool,
-    n_each: int,
-    room: int,
-    same_label: bool = False,
-    max_per_parent: int = 0,
+    rules: Rules,
 ) -> list[Addition]:
     """Choose as :func:`choose_nearest`, searching deeper until every query has its share.
 
@@ -140,12 +145,10 @@ def choose_deepening(
         Gives each query its k nearest candidates, used ones among them. It is called with k at
         most `DEEPEST`: a query whose nearest so many are all taken goes without.
     """
-    depth = 8 * n_each
+    depth = 8 * rules.n_each
     while True:
         depth = min(depth, DEEPEST, len(pool.used))
-        choice = choose_nearest(
-            search(depth), query_labels, pool, n_each, room, same_label, max_per_parent
-        )
+        choice = choose_nearest(search(depth), query_labels, pool, rules)
         if choice.is_complete or depth == min(DEEPEST, len(pool.used)):
             return choice.additions
         depth *= 8
@@ -161,7 +164,7 @@ def choose_random(n: int, pool: Pool, seed: int, max_per_parent: int = 0) -> lis
     seed
         Of the draw; the same seed gives the same candidates.
     max_per_parent
-        As in :func:`choose_nearest`.
+        As in :class:`Rules`.
     """
     counts = Counter(pool.parent_counts)
     free = np.flatnonzero(~pool.used)
@@ -201,17 +204,9 @@ def stop_reason(n_queries: int, n_additions: int, room_before: int | None) -> St
 class _Lists:
     """The neighbour lists of all queries, each with a finger at the next candidate to offer."""
 
-    def __init__(
-        self,
-        neighbours: Neighbours,
-        query_labels: Ids,
-        pool: Pool,
-        same_label: bool,
-        max_per_parent: int,
-    ) -> None:
-        self.neighbours, self.pool = neighbours, pool
-        self.query_labels, self.same_label = query_labels, same_label
-        self.max_per_parent = max_per_parent
+    def __init__(self, neighbours: Neighbours, query_labels: Ids, pool: Pool, rules: Rules) -> None:
+        self.neighbours, self.query_labels, self.pool = neighbours, query_labels, pool
+        self.rules = rules
         self.taken: set[int] = set()
         self.counts = Counter(pool.parent_counts)
         self.fingers = [0] * len(query_labels)
@@ -220,7 +215,7 @@ class _Lists:
         """Whether nobody has the candidate and its parent is below the cap."""
         if self.pool.used[candidate] or candidate in self.taken:
             return False
-        cap = self.max_per_parent
+        cap = self.rules.max_per_parent
         return not cap or self.counts[int(self.pool.parents[candidate])] < cap
 
     def take(self, candidate: int) -> None:
@@ -237,7 +232,7 @@ class _Lists:
             candidate = int(ids[position])
             if candidate < 0:
                 break
-            if self.same_label and self.pool.labels[candidate] != self.query_labels[query]:
+            if self.rules.same_label and self.pool.labels[candidate] != self.query_labels[query]:
                 continue
             if self.is_free(candidate):
                 return -float(self.neighbours.similarities[query, position]), query, candidate

@@ -46,6 +46,7 @@ def main() -> None:
       databoost source photos.zip         take the images from there from now on
       databoost set boost.neighbors=5     edit params.yaml, checked
       databoost run                       round after round, until nothing is left to gain
+      databoost rounds                    accuracy and failures, round by round
       databoost publish                   fill MLflow from DVC's outputs
 
     Run it in the project folder, the one that holds params.yaml.
@@ -182,6 +183,32 @@ def declare(round_name: str) -> None:
     click.echo(f"declared: {', '.join(declare_rounds(layout, round_name).rounds)}")
 
 
+@main.command("rounds")
+def show_rounds() -> None:
+    """Show the declared rounds side by side: sizes, accuracies, failures.
+
+    \b
+    Example:
+      databoost rounds
+    """
+    from databoost.outcomes import read_outcomes, rounds_table
+
+    layout, params = _project()
+    outcomes = read_outcomes(layout, params, params.rounds)
+    if outcomes:
+        table = rounds_table(outcomes)
+        if not table["stop"].any():
+            table = table.drop(columns="stop")
+        click.echo(table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
+    _tell_missing(params, {outcome.files.name for outcome in outcomes})
+
+
+def _tell_missing(params: "Params", found: set[str]) -> None:
+    missing = [name for name in params.rounds if name not in found]
+    if missing:
+        click.echo(f"not complete: {', '.join(missing)} (`dvc repro` makes them)", err=True)
+
+
 @main.command()
 @click.argument("source")
 @click.option("--sha256", default="", help="SHA-256 that a download must have.")
@@ -269,11 +296,15 @@ def publish() -> None:
       databoost publish
       MLFLOW_TRACKING_URI=http://127.0.0.1:5000 databoost publish
     """
+    from databoost.outcomes import missing_outputs
     from databoost.tracking import publish as publish_rounds
 
     layout, params = _project()
     names = publish_rounds(layout, params)
     click.echo(f"published: {', '.join(names) or 'nothing new'}")
+    _tell_missing(
+        params, {name for name in params.rounds if not missing_outputs(layout.round(name))}
+    )
 
 
 @main.command()

@@ -104,6 +104,11 @@ class Layout:
         return self.root / "params.yaml"
 
     @property
+    def lock(self) -> Path:
+        """What DVC recorded of every stage's last run, in git."""
+        return self.root / "dvc.lock"
+
+    @property
     def corrections(self) -> Path:
         """The ledger of corrections, in git."""
         return self.root / "data" / "corrections.csv"

@@ -13,7 +13,7 @@ import pandas as pd
 from databoost.data.files import read_json
 from databoost.data.tables import CURVE, read_table
 from databoost.errors import DatasetError
-from databoost.layout import Layout, RoundLayout
+from databoost.layout import SPLITS, Layout, RoundLayout
 from databoost.params import Params, round_number
 
 #: Sections that name rounds or runs and change nothing about the content of one.
@@ -98,6 +98,33 @@ def need_complete(layout: Layout, names: Iterable[str]) -> None:
                 f"{name} is not complete, {path} is missing; `dvc pull` fetches outputs, "
                 "`dvc repro` makes them"
             )
+
+
+def rounds_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+    """Put rounds side by side, one row each.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``round``; ``n_train`` and ``n_additions``; the accuracy (0 to 1) of each split that is not
+        trained on; ``n_misclassified`` of the validation images; ``stop``, why no round can follow.
+    """
+    rows = [
+        {
+            "round": outcome.files.name,
+            "n_train": int(outcome.metrics["n_train"]),
+            "n_additions": int(outcome.metrics["n_additions"]),
+            **{
+                split: outcome.metrics[f"{split}/accuracy"]
+                for split in SPLITS
+                if split != "train" and f"{split}/accuracy" in outcome.metrics
+            },
+            "n_misclassified": int(outcome.metrics["val/n_misclassified"]),
+            "stop": outcome.stop,
+        }
+        for outcome in outcomes
+    ]
+    return pd.DataFrame(rows)
 
 
 def missing_outputs(files: RoundLayout) -> list[Path]:

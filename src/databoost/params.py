@@ -85,7 +85,11 @@ class ModelParams(Section):
 
 
 class TrainParams(Section):
-    """``train``: the fixed loop (Adam, cross-entropy) and Lightning's device settings."""
+    """``train``: the fixed loop (Adam, cross-entropy) and where it runs.
+
+    On a CPU the results depend on `threads` in their last digits, so it is a parameter and not the
+    number of cores that there happen to be.
+    """
 
     epochs: Positive
     batch_size: Positive
@@ -93,6 +97,7 @@ class TrainParams(Section):
     epsilon: Annotated[float, Field(gt=0.0)]
     weight_decay: Annotated[float, Field(ge=0.0)]
     seed: Seed
+    threads: Annotated[int, Field(ge=1, le=256)]
     accelerator: str
     devices: int | str | tuple[int, ...]
     precision: str | int

@@ -14,7 +14,7 @@ from databoost.params import Params, edit_params, read_params, round_name, round
 _REASONS = {
     "limit": "the size limit is reached",
     "nothing_misclassified": "no validation image is misclassified",
-    "nothing_new": "no candidate is left that would be new",
+    "nothing_new": "no candidate near a failure is left that would be new",
 }
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import pandas as pd
 
 from databoost.data.tables import MANIFEST, read_table
-from databoost.errors import DatasetError, TrackingError
+from databoost.errors import DatasetError, ParamsError, TrackingError, listed
 from databoost.layout import Layout
 from databoost.outcomes import Outcome, flat_params, need_complete, read_outcomes, shown_files
 from databoost.params import Params, round_number
+from databoost.provenance import changed_params
 from databoost.stores import (
     artifact_folder,
     check_answers,
@@ -42,6 +43,8 @@ _NOTE = (
     "suspects): artifact `reports/index.html`; download it to look at it in full."
 )
 _PARENT = "mlflow.parentRunId"
+# Has MLflow's page show runs and charts, not what it shows of language models.
+_TRAINING_PAGE = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's limits: characters of a value and of a digest, entries of one request (1,000 in all).
 _LONGEST_PARAM, _LONGEST_DIGEST = 6000, 36
 _PARAMS_A_BATCH, _METRICS_A_BATCH = 100, 900
@@ -125,10 +128,19 @@ def publish(layout: Layout, params: Params) -> list[str]:
     ------
     DatasetError
         If an output of r00 is missing: every boost starts from it.
+    ParamsError
+        If params.yaml holds other values than the outputs were made with: they would be logged as
+        what they are not.
     TrackingError
         If the store does not answer, or fails.
     """
     need_complete(layout, {"r00"})
+    changes = changed_params(layout, params.rounds)
+    if changes:
+        raise ParamsError(
+            "the outputs were made with other parameters than params.yaml holds; `dvc repro` makes "
+            f"them anew, or restore the parameters:{listed(changes)}"
+        )
     outcomes = read_outcomes(layout, params, params.rounds)
     try:
         return _publish(layout, params, outcomes, with_report=layout.report.exists())
@@ -181,11 +193,11 @@ class _Store:
         name = self._params.tracking.experiment
         folder = artifact_folder(self._layout)
         if found is None:
-            return str(self._client.create_experiment(name, folder))
+            return str(self._client.create_experiment(name, folder, _TRAINING_PAGE))
         if folder and found.artifact_location != folder:
             raise TrackingError(
                 f"mlflow.db keeps the files of experiment {name!r} in {found.artifact_location}, "
-                f"not in {folder}: the project was moved or copied; delete mlflow.db, and "
+                f"not in {folder}: the project was moved or copied; move mlflow.db away, and "
                 "`databoost publish` fills a new one"
             )
         if found.lifecycle_stage == "deleted":
@@ -202,7 +214,8 @@ class _Store:
             return str(runs[-1].info.run_id), True
         if not runs:
             tags = {KEY: first.boost_key, SNAPSHOT: first.snapshot, **self._source}
-            name = f"{self._params.tracking.boost} {self._params.boost.strategy}"
+            boost = self._params.boost
+            name = f"{self._params.tracking.boost} {boost.strategy} {boost.neighbors}"
             runs = [self._client.create_run(self._experiment, tags=tags, run_name=name)]
         run_id = str(runs[-1].info.run_id)
         self._log(run_id, self._entries(), [])

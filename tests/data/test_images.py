@@ -251,13 +251,37 @@ def test_the_id_of_an_image_is_its_digest() -> None:
     assert image_id(b"abc") == "ba7816bf8f01cfea"
 
 
-def test_image_files_are_decoded_when_they_are_asked_for(tmp_path: Path) -> None:
-    paths = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "missing.png"]
-    for grey, path in enumerate(paths[:2]):
-        write_png(path, np.full((2, 3, 1), grey, dtype=np.uint8))
-    files = ImageFiles(paths)
-    assert len(files) == 3
-    assert files[1].tolist() == np.ones((2, 3, 1)).tolist()
-    assert [image.max() for image in files[:2]] == [0, 1]
-    with pytest.raises(ImageError, match=r"missing\.png: No such file"):
-        files[2]
+def shade_files(folder, *shades):
+    for shade in shades:
+        write_png(folder / f"{shade}.png", np.full((4, 5, 1), shade, dtype=np.uint8))
+    return [folder / f"{shade}.png" for shade in shades]
+
+
+def test_image_files_are_decoded_when_asked_for(tmp_path):
+    paths = shade_files(tmp_path, 0, 50, 100)
+    files = ImageFiles([*paths, tmp_path / "missing.png"])
+    assert len(files) == 4
+    assert [int(files[which][0, 0, 0]) for which in (0, 2, 1)] == [0, 100, 50]
+    assert [int(image[0, 0, 0]) for image in files[1:3]] == [50, 100]
+    with pytest.raises(ImageError, match=r"missing\.png"):
+        files[3]
+
+
+def test_image_files_keep_the_ones_asked_for_last(tmp_path):
+    paths = shade_files(tmp_path, 0, 50, 100)
+    files = ImageFiles(paths, memory=40)  # two images of 20 bytes
+    first, second = files[0], files[1]
+    assert files[0] is first
+    third = files[2]  # in place of the second
+    for path in paths:
+        path.unlink()
+    assert files[0] is first
+    assert files[2] is third
+    assert second.shape == (4, 5, 1)
+    with pytest.raises(ImageError):
+        files[1]
+
+
+def test_image_files_do_not_keep_what_never_fits(tmp_path):
+    files = ImageFiles(shade_files(tmp_path, 7), memory=19)
+    assert files[0] is not files[0]

@@ -80,7 +80,7 @@ def test_resizing_equals_the_reference(shape: tuple[int, int, int]) -> None:
 
 
 def test_images_of_any_size_and_colour_share_a_store() -> None:
-    images = [noise(20, 10, 3), noise(7, 30, 1), noise(4, 4, 3)]
+    images = [noise(7, 30, 1), noise(20, 10, 3), noise(4, 4, 3)]
     store = TapStore(images, 4)
     assert len(store) == 3
     assert store.taps.shape == (3, 3, 8, 8)

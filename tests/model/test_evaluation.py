@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from projects import REPOSITORY
 
 from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, MANIFEST, SHEET
@@ -16,6 +17,7 @@ from databoost.model.evaluation import (
     predict,
     split_metrics,
 )
+from databoost.params import read_params
 
 CLASSES = ["v", "iv", "x"]
 #: id, split, label, probabilities of v, iv, x.
@@ -166,13 +168,28 @@ def test_predictions_are_log_probabilities_in_order_over_several_batches():
     assert predict(model, TapStore([], 32), torch.device("cpu")).shape == (0, 4)
 
 
+def device_of(accelerator: str, threads: int = 1) -> torch.device:
+    train = read_params(REPOSITORY / "params.yaml").train
+    return pick_device(train.model_copy(update={"accelerator": accelerator, "threads": threads}))
+
+
 def test_devices_that_are_there_are_picked(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+    assert device_of("auto") == device_of("cpu") == torch.device("cpu")
     for name in ("gpu", "cuda", "mps", "abacus"):
         with pytest.raises(ParamsError, match=rf"'{name}'; available here are auto, cpu$"):
-            pick_device(name)
+            device_of(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pick_device("auto") == pick_device("gpu") == pick_device("cuda")
-    assert pick_device("auto") == torch.device("cuda")
+    assert device_of("auto") == device_of("gpu") == device_of("cuda")
+    assert device_of("auto") == torch.device("cuda")
+
+
+def test_the_number_of_threads_is_the_parameter():
+    before = torch.get_num_threads()
+    try:
+        for threads in (3, 1):
+            device_of("cpu", threads)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

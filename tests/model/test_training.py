@@ -45,6 +45,7 @@ def make_settings(**changes: Any) -> TrainParams:
         "epsilon": 1e-7,
         "weight_decay": 0.0,
         "seed": 0,
+        "threads": 1,
         "accelerator": "cpu",
         "devices": "auto",
         "precision": "32-true",
@@ -148,6 +149,13 @@ def test_same_input_same_bytes_and_nothing_but_the_bar_on_the_terminal(tmp_path,
     assert digests(run(tmp_path / "c", seed=1), tmp_path / "third") != first
 
 
+def test_threads_are_a_parameter_and_not_the_machine(tmp_path):
+    whole = digests(run(tmp_path / "one"), tmp_path / "a")
+    torch.set_num_threads(2)
+    assert digests(run(tmp_path / "two"), tmp_path / "b") == whole
+    assert torch.get_num_threads() == 1
+
+
 def test_finished_training_is_taken_up_again_without_work(tmp_path, monkeypatch):
     first = digests(run(tmp_path / "state"), tmp_path / "first")
     monkeypatch.setattr(training, "cross_entropy", None)
@@ -204,13 +212,17 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(tmp_path, monkeypa
     assert epochs == list(range(30))
 
 
-def stop_in_epoch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def stop_in_epoch(
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    how: BaseException = OSError("the power is off"),  # noqa: B008
+) -> None:
     """Let trainings break off at the second batch of an epoch, once a batch is through."""
     step = training.FixedTraining.training_step
 
     def breaking(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
         if (self.current_epoch, batch_idx) == (number, 1):
-            raise OSError("the power is off")
+            raise how
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(training.FixedTraining, "training_step", breaking)
@@ -227,6 +239,17 @@ def test_dropout_resumes_identically(tmp_path, monkeypatch):
     torch.manual_seed(99)
     assert curve_rows(tmp_path / "state") == 2
     assert digests(run(tmp_path / "state", **settings), tmp_path / "b") == whole
+
+
+def test_interrupting_says_so_and_resumes(tmp_path, monkeypatch):
+    """Lightning itself would end the program with exit status 1 and no word."""
+    whole = digests(run(tmp_path / "whole"), tmp_path / "a")
+    for how, seen in ((KeyboardInterrupt(), KeyboardInterrupt), (SystemExit(3), SystemExit)):
+        with monkeypatch.context() as patch:
+            stop_in_epoch(1, patch, how)
+            with pytest.raises(seen):
+                run(tmp_path / "state")
+    assert digests(run(tmp_path / "state"), tmp_path / "b") == whole
 
 
 def test_half_written_checkpoint_is_never_resumed(tmp_path, monkeypatch):

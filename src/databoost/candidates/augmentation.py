@@ -9,7 +9,7 @@ is added, the result is rounded to uint8, and a square is erased. What the warp 
 parent, and the erased square, have the paper's colour.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -64,17 +64,20 @@ class Parents:
         pixels.
     """
 
-    def __init__(self, rows: pd.DataFrame, images: list[Pixels], params: CandidatesParams) -> None:
+    def __init__(
+        self, rows: pd.DataFrame, images: Sequence[Pixels], params: CandidatesParams
+    ) -> None:
         self.positions = {name: place for place, name in enumerate(rows["image_id"])}
         self.images = images
         self.params = params
         self.policy = policy_version(params)
-        self.channels = max((image.shape[2] for image in images), default=1)
-        shapes = np.array([image.shape for image in images], dtype=np.int64).reshape(-1, 3)
+        seen = [(image.shape, _paper(image)) for image in images]
+        shapes = np.array([shape for shape, _ in seen], dtype=np.int64).reshape(-1, 3)
         self.heights, self.widths = shapes[:, 0], shapes[:, 1]
+        self.channels = int(shapes[:, 2].max(initial=1))
         self.paper = np.empty((len(images), self.channels), dtype=np.uint8)
-        for place, image in enumerate(images):
-            self.paper[place] = _paper(image)
+        for place, (_, paper) in enumerate(seen):
+            self.paper[place] = paper
 
     def __len__(self) -> int:
         """Count the images."""

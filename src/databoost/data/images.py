@@ -5,7 +5,9 @@ Pixels are uint8 arrays of shape (height, width, channels), channels 1 (grey) or
 
 import hashlib
 import io
+import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
@@ -115,37 +117,60 @@ def read_image(path: Path) -> Pixels:
 
 
 class ImageFiles(Sequence[Pixels]):
-    """Images that are decoded one at a time, when they are asked for.
+    """Image files as pixels, decoded when they are asked for.
+
+    Thousands of photos do not fit into memory, thousands of drawings do: the images asked for last
+    stay decoded, as many of them as `memory` holds. Several threads may ask.
 
     Parameters
     ----------
     paths
-        Their files.
-
-    Raises
-    ------
-    ImageError
-        From an item, as :func:`read_image`.
+        The files.
+    memory
+        Bytes of pixels that are kept; the default suits one pass.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
+    def __init__(self, paths: Sequence[Path], memory: int = 0) -> None:
+        self._paths = list(paths)
+        self._memory, self._n_bytes = memory, 0
+        self._kept: OrderedDict[Path, Pixels] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Count the images."""
+        """Count the files."""
         return len(self._paths)
 
     @overload
-    def __getitem__(self, item: int) -> Pixels: ...
-
+    def __getitem__(self, which: int) -> Pixels: ...
     @overload
-    def __getitem__(self, item: slice) -> "ImageFiles": ...
+    def __getitem__(self, which: slice) -> "ImageFiles": ...
+    def __getitem__(self, which: int | slice) -> "Pixels | ImageFiles":
+        """Decode an image, or give some of the files.
 
-    def __getitem__(self, item: "int | slice") -> "Pixels | ImageFiles":
-        """Decode an image, or give a part of the files undecoded."""
-        if isinstance(item, slice):
-            return ImageFiles(self._paths[item])
-        return read_image(self._paths[item])
+        Raises
+        ------
+        ImageError
+            If the file is missing or no readable image.
+        """
+        if isinstance(which, slice):
+            return ImageFiles(self._paths[which], self._memory)
+        path = self._paths[which]
+        with self._lock:
+            if path in self._kept:
+                self._kept.move_to_end(path)
+                return self._kept[path]
+        image = read_image(path)
+        with self._lock:
+            self._keep(path, image)
+        return image
+
+    def _keep(self, path: Path, image: Pixels) -> None:
+        if image.nbytes > self._memory or path in self._kept:
+            return
+        self._kept[path] = image
+        self._n_bytes += image.nbytes
+        while self._n_bytes > self._memory:
+            self._n_bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -6,6 +6,7 @@ are kept as uint8, a batch is blended when it is needed, and a candidate has to 
 its taps alone. The blend is exactly TensorFlow's, operation for operation, in float32.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,15 +52,14 @@ class TapStore:
     Parameters
     ----------
     images
-        uint8 pixels of shape (height, width, channels), channels 1 or 3. If all of them are grey,
-        one channel is kept in memory, and repeated when a batch is blended.
+        uint8 pixels of shape (height, width, channels), channels 1 or 3, each asked for once. If
+        all of them are grey, one channel is kept in memory, and repeated when a batch is blended.
     size
         Side of the square they are resized to, in pixels.
     """
 
-    def __init__(self, images: list[Pixels], size: int) -> None:
-        channels = max((image.shape[2] for image in images), default=1)
-        taps = np.empty((len(images), channels, 2 * size, 2 * size), dtype=np.uint8)
+    def __init__(self, images: Sequence[Pixels], size: int) -> None:
+        taps = np.empty((len(images), 1, 2 * size, 2 * size), dtype=np.uint8)
         rows = np.empty((len(images), size), dtype=np.float32)
         columns = np.empty((len(images), size), dtype=np.float32)
         axes: dict[int, Axis] = {}
@@ -69,6 +69,8 @@ class TapStore:
                 if length not in axes:
                     axes[length] = tap_axis(length, size)
             picked = image[np.ix_(axes[height].positions, axes[width].positions)]
+            if picked.shape[2] > taps.shape[1]:  # the first coloured one
+                taps = np.repeat(taps, 3, axis=1)
             taps[number] = picked.transpose(2, 0, 1)
             rows[number] = axes[height].fractions
             columns[number] = axes[width].fractions

@@ -11,25 +11,29 @@ from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, SHEET
 from databoost.errors import ParamsError
 from databoost.model.architectures import Classifier
+from databoost.params import TrainParams
 
 Probabilities = npt.NDArray[np.float64]
 _BATCH = 64
 _DECIMALS = 6
 
 
-def pick_device(accelerator: str) -> torch.device:
-    """Choose the one device for work outside the training loop.
+def pick_device(settings: TrainParams) -> torch.device:
+    """Choose the one device for work outside the training loop, and take the CPU threads.
 
     Parameters
     ----------
-    accelerator
-        Lightning's name: ``auto`` (a GPU where there is one), ``cpu``, ``gpu``, ``cuda``, ``mps``.
+    settings
+        ``accelerator`` is Lightning's name: ``auto`` (a GPU where there is one), ``cpu``, ``gpu``,
+        ``cuda``, ``mps``; ``threads`` is what PyTorch runs with from now on.
 
     Raises
     ------
     ParamsError
         If there is no such device here.
     """
+    torch.set_num_threads(settings.threads)
+    accelerator = settings.accelerator
     available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),

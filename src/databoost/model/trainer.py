@@ -76,12 +76,15 @@ class WholeFiles(TorchCheckpointIO):
 def make_trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Path) -> pl.Trainer:
     """Build the trainer of the fixed loop: one device, no logger, checkpoints in `state`.
 
+    PyTorch runs with ``settings.threads`` CPU threads from now on.
+
     Raises
     ------
     ParamsError
         If Lightning refuses accelerator, devices or precision, or there is more than one device.
     """
     devices = list(settings.devices) if isinstance(settings.devices, tuple) else settings.devices
+    torch.set_num_threads(settings.threads)
     try:
         trainer = pl.Trainer(
             accelerator=settings.accelerator,
@@ -112,7 +115,13 @@ def make_trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Pat
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide Lightning's advice on what is meant here (no logger, no workers), and its greetings."""
+    """Hide Lightning's advice on what is meant here (no logger, no workers), and its greetings.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the block was interrupted, where Lightning would end the program.
+    """
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -123,6 +132,10 @@ def quiet() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         try:
             yield
+        except SystemExit as end:
+            if isinstance(end.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
+                raise KeyboardInterrupt from end
+            raise
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)

@@ -12,13 +12,13 @@ from databoost.additions import (
     misclassified,
     snapshot_room,
 )
-from databoost.boosting import Addition, choose_deepening, choose_random, stop_reason
+from databoost.boosting import Addition, Rules, choose_deepening, choose_random, stop_reason
 from databoost.candidates.augmentation import Parents, render
 from databoost.candidates.embedding import load_embedder
 from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
 from databoost.data.datasets import read_classes, read_manifest, write_dataset
 from databoost.data.files import write_json
-from databoost.data.images import encode_png, image_id, read_image
+from databoost.data.images import ImageFiles, encode_png, image_id, read_image
 from databoost.data.resizing import TapStore
 from databoost.data.tables import (
     ADDITIONS,
@@ -80,7 +80,7 @@ def _mine(
     """Choose the additions; give them with the measured recall of the search."""
     if queries.empty or room == 0:
         return [], None
-    rules = params.boost
+    settings = params.boost
     classes = read_classes(layout.classes)
     pool = candidate_pool(recipes, manifest, classes)
     vectors = _embed_queries(layout, params, before, queries)
@@ -93,28 +93,29 @@ def _mine(
         search,
         np.array([classes.index(label) for label in queries["label"]], dtype=np.int64),
         pool,
-        rules.neighbors,
-        min(rules.max_additions or _NO_LIMIT, _NO_LIMIT if room is None else room),
-        rules.labels == "same",
-        rules.max_per_parent,
+        Rules(
+            settings.neighbors,
+            min(settings.max_additions or _NO_LIMIT, _NO_LIMIT if room is None else room),
+            settings.labels == "same",
+            settings.max_per_parent,
+        ),
     )
-    if rules.strategy == "random":
+    if settings.strategy == "random":
         # The control: as many as the neighbours would have been.
-        seed = rules.seed * 1_000_003 + round_number(before.name)
-        return choose_random(len(additions), pool, seed, rules.max_per_parent), None
+        seed = settings.seed * 1_000_003 + round_number(before.name)
+        return choose_random(len(additions), pool, seed, settings.max_per_parent), None
     exact = params.search.model_copy(update={"method": "exact"})
-    truth = find_neighbours(vectors, rules.neighbors, embeddings, layout.index, exact)
-    return additions, recall(search(rules.neighbors), truth)
+    truth = find_neighbours(vectors, settings.neighbors, embeddings, layout.index, exact)
+    return additions, recall(search(settings.neighbors), truth)
 
 
 def _embed_queries(
     layout: Layout, params: Params, before: RoundLayout, queries: pd.DataFrame
 ) -> npt.NDArray[np.float32]:
-    device = pick_device(params.train.accelerator)
+    device = pick_device(params.train)
     embedder = load_embedder(params.embedding, layout.root, device)
-    images = TapStore(
-        [read_image(before.dataset / path) for path in queries["path"]], embedder.image_size
-    )
+    files = ImageFiles([before.dataset / path for path in queries["path"]])
+    images = TapStore(files, embedder.image_size)
     size = params.embedding.batch_size
     starts = range(0, len(images), size)
     return np.concatenate(

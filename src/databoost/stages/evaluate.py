@@ -1,12 +1,10 @@
 """``evaluate``: a round's model and images -> image sheet, metrics and pictures."""
 
-from typing import Any
-
 import pandas as pd
 
 from databoost.data.datasets import padded_size, read_manifest
 from databoost.data.files import whole_folder, write_bytes, write_json
-from databoost.data.images import Pixels, read_image
+from databoost.data.images import ImageFiles, read_image
 from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, SHEET, write_table
 from databoost.layout import Layout, RoundLayout
@@ -30,24 +28,22 @@ def evaluate(layout: Layout, params: Params, name: str) -> None:
     classes = checkpoint.classes
     snapshot = read_manifest(here.manifest, here.dataset)
     heldout = read_manifest(layout.heldout_manifest, layout.heldout)
-    images = [read_image(here.dataset / path) for path in snapshot["path"]]
-    images += [read_image(layout.heldout / path) for path in heldout["path"]]
+    files = [here.dataset / path for path in snapshot["path"]]
+    files += [layout.heldout / path for path in heldout["path"]]
     predictions = predict(
         checkpoint.model(),
-        TapStore(images, checkpoint.image_size),
-        pick_device(params.train.accelerator),
+        TapStore(ImageFiles(files), checkpoint.image_size),
+        pick_device(params.train),
     )
     every = pd.concat([snapshot, heldout], ignore_index=True)
     sheet = image_sheet(every, predictions, classes)
-    by_id = dict(zip(every["split"] + every["image_id"], images, strict=True))
     metrics = split_metrics(sheet, classes) | {"size": _size(snapshot, params)}
     with whole_folder(here.evaluation) as part:
         write_table(part / here.sheet.name, sheet, SHEET)
         write_table(part / here.confusion.name, confusion_counts(sheet, classes), CONFUSION)
         write_bytes(part / here.confusion_picture.name, _confusion_of_val(sheet, classes, here))
         write_bytes(
-            part / here.misclassified.name,
-            _worst(sheet, by_id, params.evaluate.grid_images, here),
+            part / here.misclassified.name, _worst(sheet, params.evaluate.grid_images, here)
         )
         write_json(part / here.metrics.name, metrics)
     publish_round(layout, params, name)
@@ -76,13 +72,11 @@ def _confusion_of_val(sheet: pd.DataFrame, classes: list[str], here: RoundLayout
     return confusion_picture(matrix, classes, f"{here.name}, validation: {matrix.sum()} images")
 
 
-def _worst(
-    sheet: pd.DataFrame, images: dict[Any, Pixels], n_shown: int, here: RoundLayout
-) -> bytes:
+def _worst(sheet: pd.DataFrame, n_shown: int, here: RoundLayout) -> bytes:
     wrong = sheet[(sheet["split"] == "val") & sheet["is_misclassified"]]
     shown = wrong.head(n_shown)
     return misclassified_grid(
         shown,
-        [images[key] for key in shown["split"] + shown["image_id"]],
+        [read_image(here.dataset / path) for path in shown["path"]],
         f"{here.name}, validation: {len(wrong)} misclassified, highest loss first",
     )

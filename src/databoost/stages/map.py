@@ -74,7 +74,7 @@ def _embed(
     images: pd.DataFrame, layout: Layout, params: Params, side: int
 ) -> tuple[Vectors, list[Pixels]]:
     """Read each image once, for its vector and for its small picture."""
-    device = pick_device(params.train.accelerator)
+    device = pick_device(params.train)
     embedder = load_embedder(params.embedding, layout.root, device)
     vectors, pictures = np.zeros((len(images), embedder.dimension), dtype=np.float32), []
     paths = [folder / path for folder, path in zip(images["folder"], images["path"], strict=True)]

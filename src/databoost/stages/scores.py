@@ -37,7 +37,7 @@ def scores(layout: Layout, params: Params) -> None:
     state = layout.state / "scores" / hashlib.sha256(place.encode()).hexdigest()[:16]
     folds = cross_validate(
         examples, len(classes), params.model, params.scores, state,
-        device=pick_device(params.train.accelerator), progress=True,
+        device=pick_device(params.train), progress=True,
     )  # fmt: skip
     descriptors = gradient_descriptors(images)
     dealt = stratified_folds(labels, min(_KERNEL_FOLDS, len(labels)), params.scores.seed)

@@ -11,7 +11,7 @@ import torch
 
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import read_json, whole_folder, write_json
-from databoost.data.images import read_image
+from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.data.tables import CURVE, write_table
 from databoost.layout import Layout, RoundLayout
@@ -79,7 +79,7 @@ def _examples(
     manifest: pd.DataFrame, split: str, here: RoundLayout, params: Params, classes: list[str]
 ) -> Examples:
     rows = manifest[manifest["split"] == split]
-    images = [read_image(here.dataset / path) for path in rows["path"]]
+    images = ImageFiles([here.dataset / path for path in rows["path"]])
     labels = torch.tensor([classes.index(label) for label in rows["label"]], dtype=torch.int64)
     return Examples(TapStore(images, params.model.image_size), labels)
 

@@ -1,0 +1,97 @@
+"""Parameters that have changed since the outputs were made."""
+
+from pathlib import Path
+
+import pytest
+
+from databoost.data.files import write_text
+from databoost.errors import ParamsError
+from databoost.layout import Layout
+from databoost.provenance import changed_params
+
+LOCK = """\
+schema: '2.0'
+stages:
+  prepare:
+    cmd: databoost prepare
+    params:
+      params.yaml:
+        split:
+          strategy: given
+          seed: 0
+  train@r00: &train
+    cmd: databoost train r00
+    params:
+      params.yaml:
+        train:
+          epochs: 100
+          epsilon: 1.0e-07
+  train@r01: *train
+  evaluate@r01:
+    cmd: databoost evaluate r01
+    params:
+      params.yaml:
+        train.batch_size: 8
+        evaluate:
+          grid_images: 40
+  train@r02:
+    cmd: databoost train r02
+    params:
+      params.yaml:
+        train:
+          epochs: 7
+"""
+PARAMS = """\
+split: {strategy: given, seed: 0}
+train: {epochs: 100, epsilon: 1.0e-7, batch_size: 8}
+evaluate: {grid_images: 40}
+"""
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path)
+    write_text(layout.params, PARAMS)
+    return layout
+
+
+def test_agreeing_params(layout):
+    write_text(
+        layout.lock, LOCK.replace("epsilon: 1.0e-07", "epsilon: 1.0e-07\n          batch_size: 8")
+    )
+    assert changed_params(layout, ["r00", "r01"]) == []
+
+
+def test_every_difference_is_told_once(layout):
+    write_text(layout.lock, LOCK)
+    write_text(
+        layout.params,
+        "split: {strategy: stratified, seed: 0, val_fraction: 0.2}\n"
+        "train: {epochs: 20, epsilon: 1.0e-7, batch_size: 16}\n",
+    )
+    assert changed_params(layout, ["r00", "r01"]) == [
+        "evaluate: {'grid_images': 40} then, None now",
+        "split.strategy: given then, stratified now",
+        "split.val_fraction: None then, 0.2 now",
+        "train.batch_size: 8 then, 16 now",
+        "train.batch_size: None then, 16 now",
+        "train.epochs: 100 then, 20 now",
+    ]
+
+
+def test_other_rounds_do_not_count(layout):
+    write_text(layout.lock, LOCK)
+    assert changed_params(layout, []) == []
+    assert "train.epochs: 7 then, 100 now" in changed_params(layout, ["r02"])
+
+
+def test_without_a_record_nothing_differs(layout):
+    assert changed_params(layout, ["r00"]) == []
+    write_text(layout.lock, "")
+    assert changed_params(layout, ["r00"]) == []
+
+
+def test_a_damaged_record(layout):
+    write_text(layout.lock, "stages: [")
+    with pytest.raises(ParamsError, match=r"dvc\.lock is not readable YAML"):
+        changed_params(layout, ["r00"])
