@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from databoost.cli_corrections import corrections, sheet
 from databoost.errors import DataboostError, ParamsError
+from databoost.project import open_project
 
 if TYPE_CHECKING:
-    from databoost.layout import Layout
     from databoost.params import Params
 
 
@@ -47,18 +48,12 @@ def main() -> None:
       databoost set boost.neighbors=5     edit params.yaml, checked
       databoost run                       round after round, until nothing is left to gain
       databoost rounds                    accuracy and failures, round by round
+      databoost sheet r00                 see the images, worst first, and say what is wrong
+      databoost corrections import sheets/r00.xlsx
       databoost publish                   fill MLflow from DVC's outputs
 
     Run it in the project folder, the one that holds params.yaml.
     """
-
-
-def _project() -> "tuple[Layout, Params]":
-    from databoost.layout import Layout
-    from databoost.params import read_params
-
-    layout = Layout(Path())
-    return layout, read_params(layout.params)
 
 
 def _stage(name: str, help_text: str, *, of_round: bool) -> None:
@@ -67,7 +62,7 @@ def _stage(name: str, help_text: str, *, of_round: bool) -> None:
     def run(**arguments: str) -> None:
         from importlib import import_module
 
-        layout, params = _project()
+        layout, params = open_project()
         stage: Callable[..., None] = getattr(import_module(f"databoost.stages.{name}"), name)
         if name == "boost" and arguments["round_name"] == params.rounds[0]:
             raise ParamsError(
@@ -161,7 +156,7 @@ def run(max_rounds: int | None) -> None:
     """
     from databoost.rounds import run_rounds
 
-    layout, _ = _project()
+    layout, _ = open_project()
     reason = run_rounds(layout, max_rounds)
     click.echo(f"stopped: {reason}")
 
@@ -179,7 +174,7 @@ def declare(round_name: str) -> None:
     """
     from databoost.rounds import declare_rounds
 
-    layout, _ = _project()
+    layout, _ = open_project()
     click.echo(f"declared: {', '.join(declare_rounds(layout, round_name).rounds)}")
 
 
@@ -193,7 +188,7 @@ def show_rounds() -> None:
     """
     from databoost.outcomes import read_outcomes, rounds_table
 
-    layout, params = _project()
+    layout, params = open_project()
     outcomes = read_outcomes(layout, params, params.rounds)
     if outcomes:
         table = rounds_table(outcomes)
@@ -229,7 +224,7 @@ def source(source: str, sha256: str) -> None:
     from databoost.data.sources import is_url, source_digest
     from databoost.params import edit_params
 
-    layout, _ = _project()
+    layout, _ = open_project()
     digest = sha256
     if source != "synthetic" and not is_url(source):
         digest = source_digest(source, layout.root)
@@ -242,6 +237,10 @@ def source(source: str, sha256: str) -> None:
     click.echo(f"data.source: {source}")
 
 
+main.add_command(sheet)
+main.add_command(corrections)
+
+
 @main.command("params")
 def show_params() -> None:
     """Check params.yaml and print every key with its value.
@@ -250,7 +249,7 @@ def show_params() -> None:
     Example:
       databoost params
     """
-    _, params = _project()
+    _, params = open_project()
     for section, values in params.model_dump(mode="json").items():
         pairs = values.items() if isinstance(values, dict) else [("", values)]
         for key, value in pairs:
@@ -273,7 +272,7 @@ def set_params(changes: tuple[str, ...]) -> None:
 
     from databoost.params import edit_params
 
-    layout, _ = _project()
+    layout, _ = open_project()
     values = {}
     for change in changes:
         key, equals, text = change.partition("=")
@@ -299,7 +298,7 @@ def publish() -> None:
     from databoost.outcomes import missing_outputs
     from databoost.tracking import publish as publish_rounds
 
-    layout, params = _project()
+    layout, params = open_project()
     names = publish_rounds(layout, params)
     click.echo(f"published: {', '.join(names) or 'nothing new'}")
     _tell_missing(

@@ -29,6 +29,7 @@ class Correction:
     reason: str
 
     def __str__(self) -> str:
+        """Write it for a person: ``relabel ii (two strokes)``."""
         reason = f" ({self.reason.strip()})" if self.reason.strip() else ""
         return f"{self.action} {self.value}".rstrip() + reason
 
@@ -47,6 +48,7 @@ class Change:
         return "changed" if self.before and self.after else "added" if self.after else "removed"
 
     def __str__(self) -> str:
+        """Write it for a person: what became of the image's lines."""
         sides = [", ".join(map(str, side)) for side in (self.before, self.after) if side]
         return f"{self.kind:<8} {self.image_id}  {' -> '.join(sides)}"
 
@@ -71,7 +73,12 @@ def corrections_of(ledger: pd.DataFrame) -> dict[str, tuple[Correction, ...]]:
 
 
 def changes_by(
-    edits: Iterable[Edit], ledger: pd.DataFrame, raw: pd.DataFrame, shown: pd.DataFrame
+    edits: Iterable[Edit],
+    ledger: pd.DataFrame,
+    raw: pd.DataFrame,
+    shown: pd.DataFrame,
+    *,
+    splits_again: bool,
 ) -> list[Change]:
     """Turn edits into changes of the ledger.
 
@@ -90,6 +97,9 @@ def changes_by(
         ``RAW_INDEX`` rows: what the images were given as.
     shown
         ``image_id``, ``split`` and ``label`` of the sheet's snapshot.
+    splits_again
+        Whether ``prepare`` draws the splits anew: then only a line keeps an image where it was
+        given.
 
     Returns
     -------
@@ -98,7 +108,12 @@ def changes_by(
     """
     ours = raw[raw["split"].isin(SNAPSHOT_SPLITS)].groupby("image_id")
     given = {"relabel": ours["label"].agg(set).to_dict(), "move": ours["split"].agg(set).to_dict()}
-    shown_as = shown.set_index("image_id")[["label", "split"]].to_dict("index")
+    shown_as = {
+        image_id: {"relabel": label, "move": split}
+        for image_id, label, split in zip(
+            shown["image_id"], shown["label"], shown["split"], strict=True
+        )
+    }
     lines = corrections_of(ledger)
     changes = []
     for edit in edits:
@@ -107,6 +122,7 @@ def changes_by(
             after = _kept(before, edit, shown_as[edit.image_id])
         else:
             is_as_given = given.get(edit.action, {}).get(edit.image_id) == {edit.value}
+            is_as_given &= not (edit.action == "move" and splits_again)
             after = _corrected(before, edit, is_as_given)
         if after != before:
             changes.append(Change(edit.image_id, before, after))
@@ -181,11 +197,10 @@ def backwards(changes: Iterable[Change]) -> list[Change]:
 def _kept(
     before: tuple[Correction, ...], edit: Edit, shown: dict[str, str]
 ) -> tuple[Correction, ...]:
-    column = {"relabel": "label", "move": "split"}
     return tuple(
         Correction(line.action, line.value, edit.note or line.reason)
         for line in before
-        if line.action in column and shown[column[line.action]] == line.value
+        if shown.get(line.action) == line.value
     )
 
 
@@ -225,8 +240,10 @@ def _text(rows: list[list[str]], newline: str) -> str:
     stream = io.StringIO(newline="")
     # A lone "\r" is left unquoted by the csv module, and taken for a line end when reading.
     has_return = any("\r" in cell for row in rows for cell in row)
-    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    csv.writer(stream, lineterminator=newline, quoting=quoting).writerows(rows)
+    if has_return:
+        csv.writer(stream, lineterminator=newline, quoting=csv.QUOTE_ALL).writerows(rows)
+    else:
+        csv.writer(stream, lineterminator=newline).writerows(rows)
     return stream.getvalue()
 
 

@@ -17,7 +17,9 @@ from databoost.layout import Layout
 from databoost.ledger_edits import (
     Change,
     Correction,
+    Edit,
     backwards,
+    changes_by,
     check_unchanged,
     corrections_of,
     rewritten,
@@ -29,17 +31,42 @@ _HISTORY = Table(
 )
 
 
-def change_ledger(layout: Layout, changes: list[Change]) -> None:
-    """Write changes into the ledger, whole or not at all, and into the history.
+def change_ledger(
+    layout: Layout,
+    edits: list[Edit],
+    shown: pd.DataFrame,
+    *,
+    splits_again: bool,
+    dry_run: bool = False,
+) -> list[Change]:
+    """Write edits into the ledger, whole or not at all, and into the history.
+
+    Parameters
+    ----------
+    edits, shown, splits_again
+        As :func:`~databoost.ledger_edits.changes_by` takes them.
+    dry_run
+        Check everything and write nothing.
+
+    Returns
+    -------
+    list of Change
+        What is different in the ledger.
 
     Raises
     ------
     CorrectionError
-        If the ledger would not fit the images; nothing is written.
+        If the ledger does not fit the images, now or after the change; nothing is written.
     """
+    raw = read_table(layout.raw_index, RAW_INDEX)
+    ledger = read_corrections(layout.corrections)
+    check_corrections(raw, ledger, read_classes(layout.classes))
+    changes = changes_by(edits, ledger, raw, shown, splits_again=splits_again)
     text = _checked(layout, changes)
-    write_table(_next_entry(layout), _table(changes), _HISTORY)
-    write_text(layout.corrections, text)
+    if changes and not dry_run:
+        write_table(_next_entry(layout), _table(changes), _HISTORY)
+        write_text(layout.corrections, text)
+    return changes
 
 
 def undo_last(layout: Layout) -> list[Change]:
@@ -98,10 +125,9 @@ def undo_images(layout: Layout, image_ids: list[str]) -> list[Change]:
 
 
 def _checked(layout: Layout, changes: list[Change]) -> str:
-    ledger = read_corrections(layout.corrections)
+    """Give the ledger's text after the changes, which must fit the images."""
     raw = read_table(layout.raw_index, RAW_INDEX)
     classes = read_classes(layout.classes)
-    check_corrections(raw, ledger, classes)
     text = rewritten(_read_text(layout.corrections), changes)
     part = layout.corrections.with_name(layout.corrections.name + ".new")
     try:

@@ -1,6 +1,5 @@
 """Pretrained weights as files: torchvision's ImageNet weights, downloaded once and checked."""
 
-import hashlib
 import re
 import urllib.request
 from http.client import HTTPException
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from databoost.data.files import sha256_of
 from databoost.errors import ParamsError, WeightsError
 
 _CHUNK = 1 << 20
@@ -60,13 +60,13 @@ def fetch_weights(url: str, path: Path) -> Path:
     if not found:
         raise WeightsError(f"{url} does not end in -<start of SHA-256>.pth, so it can't be checked")
     wanted = found[1]
-    if path.exists() and _digest(path).startswith(wanted):
+    if path.exists() and sha256_of(path).startswith(wanted):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
         _download(url, part)
-        digest = _digest(part)
+        digest = sha256_of(part)
         if not digest.startswith(wanted):
             raise WeightsError(
                 f"{url} has the SHA-256 {digest}, which does not start with {wanted}: the download "
@@ -98,8 +98,3 @@ def _download(url: str, part: Path) -> None:
         while chunk := response.read(_CHUNK):
             stream.write(chunk)
             bar.update(len(chunk))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -24,7 +24,7 @@ HIDDEN_TAB = "databoost"
 #: Side of a picture, in pixels.
 PICTURE_SIDE = 96
 _ROW_HEIGHT = 78  # points; 104 pixels
-_PINNED = datetime(2020, 1, 1)  # noqa: DTZ001 - a date of no place, so that equal rows give equal files
+_PINNED = datetime(2020, 1, 1)  # so that equal rows give equal files
 
 Kind = Literal["picture", "text", "number", "edit"]
 
@@ -204,7 +204,7 @@ def _lay_hidden_tab(tab: Any, rows: pd.DataFrame, about: About, values: Sequence
 
 
 def _write(tab: Any, row: int, place: int, value: Any, layout: Any) -> None:
-    if value is None or value == "" or value != value:  # noqa: PLR0124 - a missing number
+    if value is None or value == "" or value != value:  # a missing number
         tab.write_blank(row, place, None, layout)
     elif isinstance(value, str):
         tab.write_string(row, place, value, layout)

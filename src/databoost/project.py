@@ -1,0 +1,24 @@
+"""The project that a command runs in: the folder with ``params.yaml``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from databoost.layout import Layout
+    from databoost.params import Params
+
+
+def open_project() -> "tuple[Layout, Params]":
+    """Read the parameters of the project in the working folder.
+
+    Raises
+    ------
+    ParamsError
+        If there is no ``params.yaml``, or it holds bad values.
+    """
+    # They load pydantic, which `--help` does without.
+    from databoost.layout import Layout
+    from databoost.params import read_params
+
+    layout = Layout(Path())
+    return layout, read_params(layout.params)
