@@ -14,7 +14,6 @@ from typing import Any
 import openpyxl
 import pandas as pd
 from openpyxl.utils import get_column_letter
-from openpyxl.utils.escape import unescape
 
 from databoost.errors import CorrectionError, listed
 from databoost.layout import SNAPSHOT_SPLITS
@@ -103,6 +102,7 @@ def edits_of(sheet: FilledSheet, classes: list[str]) -> list[Edit]:
     for place, cells in sheet.rows:
         image_id = _text(cells["image_id"])
         action, value, note = (_text(cells[column]).strip() for column in EDITED)
+        note = " ".join(note.split())  # a line of the ledger is one line of text
         edit = Edit(image_id, action.lower(), value, note)
         found = list(_faults(edit, origins.get(image_id, "raw"), classes))
         if any(isinstance(cells[column], _Formula) for column in EDITED):
@@ -173,7 +173,7 @@ def _value(cell: Any) -> Any:
     if isinstance(cell.value, str):
         if cell.data_type == "f":
             return _Formula(cell.value)
-        return unescape(cell.value) if cell.value.strip() else None
+        return cell.value if cell.value.strip() else None
     return cell.value if cell.data_type != "f" else _Formula("=")
 
 

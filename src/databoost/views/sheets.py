@@ -40,27 +40,27 @@ class Column:
 
 COLUMNS = (
     Column("image", "picture", 14.0),
-    Column("model_input", "picture", 14.0),
-    Column("label", "text", 10.0),
-    Column("predicted_label", "text", 10.0),
-    Column("suggested_label", "text", 10.0),
-    Column("action", "edit", 10.0),
-    Column("value", "edit", 10.0),
+    Column("model_input", "picture", 15.0),
+    Column("label", "text", 12.0),
+    Column("predicted_label", "text", 18.0),
+    Column("suggested_label", "text", 18.0),
+    Column("action", "edit", 11.0),
+    Column("value", "edit", 11.0),
     Column("note", "edit", 24.0),
-    Column("nearest_image", "picture", 14.0),
-    Column("nearest_label", "text", 10.0),
-    Column("nearest_similarity", "number", 10.0),
-    Column("label_score", "number", 8.0),
-    Column("outlier_score", "number", 8.0),
+    Column("nearest_image", "picture", 16.0),
+    Column("nearest_label", "text", 15.0),
+    Column("nearest_similarity", "number", 19.0),
+    Column("label_score", "number", 13.0),
+    Column("outlier_score", "number", 15.0),
     Column("loss", "number", 8.0),
-    Column("p_label", "number", 8.0),
-    Column("p_predicted", "number", 9.0),
-    Column("split", "text", 7.0),
-    Column("origin", "text", 9.0),
-    Column("round_added", "text", 8.0),
-    Column("correction", "text", 16.0),
-    Column("nearest_id", "text", 18.0),
-    Column("image_id", "text", 18.0),
+    Column("p_label", "number", 10.0),
+    Column("p_predicted", "number", 14.0),
+    Column("split", "text", 8.0),
+    Column("origin", "text", 10.0),
+    Column("round_added", "text", 15.0),
+    Column("correction", "text", 20.0),
+    Column("nearest_id", "text", 20.0),
+    Column("image_id", "text", 20.0),
 )
 #: What a person may edit, and what must stay as it was written.
 EDITED = tuple(column.name for column in COLUMNS if column.kind == "edit")
@@ -130,7 +130,7 @@ def _formats(book: Any) -> dict[str, Any]:
         ),
         "picture": book.add_format(middle | {"bg_color": "#EDEDED"}),
         # "@" is text: a spreadsheet program takes nothing that is typed there for a number.
-        "text": book.add_format(middle | {"num_format": "@", "text_wrap": True}),
+        "text": book.add_format(middle | {"num_format": "@", "text_wrap": True, "indent": 1}),
         "number": book.add_format(middle | {"num_format": "0.000"}),
         "edit": book.add_format(
             middle | {"num_format": "@", "bg_color": "#FFF8DC", "text_wrap": True}
@@ -141,7 +141,7 @@ def _formats(book: Any) -> dict[str, Any]:
 
 def _lay_tab(tab: Any, rows: pd.DataFrame, n_values: int, formats: dict[str, Any]) -> None:
     tab.freeze_panes(1, 1)
-    tab.set_row(0, 32)
+    tab.set_row(0, 20)
     tab.set_landscape()
     tab.set_paper(8)  # A3
     tab.fit_to_pages(1, 0)
