@@ -1,4 +1,4 @@
-"""A project whose r00 and r01 are written by hand, with class names that spreadsheets stumble over."""
+"""A project with rounds written by hand, and class names that spreadsheets stumble over."""
 
 import shutil
 from pathlib import Path

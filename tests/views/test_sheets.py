@@ -12,7 +12,6 @@ import pytest
 from databoost.data.images import encode_png
 from databoost.views.sheets import COLUMNS, HIDDEN_TAB, READ_ONLY, About, write_sheet
 
-
 CLASSES = ["=1+1", "+2", "@x", "-3"]
 ABOUT = About("r00", "a" * 64)
 PICTURE = encode_png(np.zeros((4, 4, 1), dtype=np.uint8))
