@@ -49,6 +49,7 @@ UNNAMED = {
     ("boost", "model.evaluation"),
     ("map", "model.evaluation"),
     ("scores", "data.datasets"),
+    ("audit", "data.datasets"),
     ("scores", "model.evaluation"),
 }
 

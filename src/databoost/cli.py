@@ -113,6 +113,12 @@ _stage(
     of_round=True,
 )
 _stage(
+    "scores",
+    "Score the labels of r00 by models that never saw the image; resumes finished folds.\n\n"
+    "\b\nExample:\n  databoost scores",
+    of_round=False,
+)
+_stage(
     "candidates",
     "Draw the candidates' recipes, embed them and build the index.\n\n"
     "\b\nExample:\n  databoost candidates",
@@ -123,12 +129,6 @@ _stage(
     "Make a round's snapshot from the failures of the round before.\n\n"
     "\b\nExample:\n  databoost boost r01",
     of_round=True,
-)
-_stage(
-    "scores",
-    "Score the labels of r00 by models that never saw the image; resumes finished folds.\n\n"
-    "\b\nExample:\n  databoost scores",
-    of_round=False,
 )
 _stage(
     "map",

@@ -17,7 +17,7 @@ from databoost.layout import SPLITS, Layout, RoundLayout
 from databoost.params import Params, round_number
 
 #: Sections that name rounds or runs and change nothing about the content of one.
-_UNKEYED_SECTIONS = {"rounds", "boosts", "tracking", "report"}
+_UNKEYED_SECTIONS = {"rounds", "boosts", "tracking", "scores", "map", "report"}
 _LONGEST_NAME = 250  # of a metric, in MLflow
 _PER_CLASS = "per_class_accuracy"
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from databoost.audit import label_scores
 from databoost.audit.label_scores import (
     kernel_scores,
     label_margins,
@@ -33,6 +34,14 @@ def test_the_kernel_leaves_each_fold_out_as_a_refit_does() -> None:
     targets = np.eye(2)[labels] - 0.5
     weights = np.linalg.solve(kernel[np.ix_(train, train)] + 0.3 * np.eye(8), targets[train])
     assert found[~train] == pytest.approx(kernel[np.ix_(~train, train)] @ weights + 0.5)
+
+
+def test_landmarks_come_close_to_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, labels = clusters(30)
+    folds = np.arange(60) % 5
+    exact = kernel_scores(points, labels, 2, folds)
+    monkeypatch.setattr(label_scores, "_LANDMARKS", 20)
+    assert kernel_scores(points, labels, 2, folds) == pytest.approx(exact, abs=0.01)
 
 
 def test_margins() -> None:

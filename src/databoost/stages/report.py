@@ -42,8 +42,8 @@ def report(layout: Layout, params: Params) -> None:
         control=None if control.empty else control,
         confusions=confusions,
         transitions=_transitions(layout, params.rounds, classes),
-        audit=read_json(layout.audit_summary),
-        findings=read_table(layout.findings, FINDINGS),
+        audit=read_json(layout.audit_summary) if layout.audit_summary.exists() else None,
+        findings=read_table(layout.findings, FINDINGS) if layout.findings.exists() else None,
         scores=read_table(layout.scores, SUSPECTS) if layout.scores.exists() else None,
         map_picture=layout.map_picture.read_bytes() if layout.map_picture.exists() else None,
     )

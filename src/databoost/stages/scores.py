@@ -8,10 +8,10 @@ import pandas as pd
 import torch
 
 from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
-from databoost.audit.gradients import gradient_descriptors
 from databoost.audit.label_scores import kernel_scores, neighbour_similarity, score_labels
+from databoost.audit.near_duplicates import find_pairs, fingerprint, group_pairs
 from databoost.data.datasets import read_classes, read_manifest
-from databoost.data.images import read_image
+from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.data.tables import SCORES, write_table
 from databoost.layout import Layout
@@ -29,20 +29,21 @@ def scores(layout: Layout, params: Params) -> None:
     here = layout.round("r00")
     manifest = read_manifest(here.manifest, here.dataset)
     classes = read_classes(layout.classes)
-    images = [read_image(here.dataset / path) for path in manifest["path"]]
+    images = ImageFiles([here.dataset / path for path in manifest["path"]])
+    prints = fingerprint(images)
+    groups = group_pairs(find_pairs(prints, params.audit), len(images))
     labels = np.array([classes.index(label) for label in manifest["label"]], dtype=np.int64)
     examples = Examples(TapStore(images, params.model.image_size), torch.from_numpy(labels))
-    settings = {"model": params.model.model_dump(), "scores": params.scores.model_dump()}
+    settings = {name: getattr(params, name).model_dump() for name in ("audit", "model", "scores")}
     place = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes])
     state = layout.state / "scores" / hashlib.sha256(place.encode()).hexdigest()[:16]
     folds = cross_validate(
         examples, len(classes), params.model, params.scores, state,
-        device=pick_device(params.train), progress=True,
+        device=pick_device(params.train), groups=groups, progress=True,
     )  # fmt: skip
-    descriptors = gradient_descriptors(images)
-    dealt = stratified_folds(labels, min(_KERNEL_FOLDS, len(labels)), params.scores.seed)
-    kernel = kernel_scores(descriptors, labels, len(classes), dealt)
-    similarity = neighbour_similarity(descriptors, params.scores.neighbors)
+    dealt = stratified_folds(labels, min(_KERNEL_FOLDS, len(labels)), params.scores.seed, groups)
+    kernel = kernel_scores(prints.strokes, labels, len(classes), dealt)
+    similarity = neighbour_similarity(prints.strokes, params.scores.neighbors, groups)
     table = score_labels(manifest, classes, dynamics(folds), kernel, similarity)
     write_table(layout.scores, table, SCORES)
     forget_training(state)
