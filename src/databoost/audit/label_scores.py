@@ -155,7 +155,9 @@ def score_labels(
     Returns
     -------
     pandas.DataFrame
-        ``SCORES``, worst `label_score` first. `label_score` is a rank, 0 (worst) to 1;
+        ``SCORES``, worst `label_score` first. `label_score` is a rank, 0 (worst) to 1, and so is
+        `outlier_score`, which joins it with the rank of the similarity: a picture of no class is
+        like no other, and no label fits it;
         `is_label_issue` is cleanlab's verdict on the averaged probabilities, where another
         label is more likely than the given one; `is_outlier_issue` is Tukey's fence.
     """
@@ -173,7 +175,7 @@ def score_labels(
         "suggested_label": [classes[number] for number in suggested],
         "label_score": score.round(_DECIMALS),
         "is_label_issue": _label_issues(labels, probabilities) & (suggested != labels),
-        "outlier_score": similarity.round(_DECIMALS),
+        "outlier_score": ((_rank(similarity) + score) / 2).round(_DECIMALS),
         "is_outlier_issue": similarity < _fence(similarity),
         "p_label": probabilities[rows, labels].round(_DECIMALS),
         "p_suggested": probabilities[rows, suggested].round(_DECIMALS),
