@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 from projects import Project, make_project
@@ -135,6 +138,40 @@ def test_a_clone_restores_everything_from_a_remote_without_training(
     second.run("databoost", "publish")
     first_sheet = layout_of(reproduced).round("r02").sheet.read_bytes()
     assert layout_of(second).round("r02").sheet.read_bytes() == first_sheet
+
+
+def test_a_filled_in_sheet_is_taken_over_and_taken_back(reproduced: Project) -> None:
+    layout = layout_of(reproduced)
+    given = layout.round("r00").manifest.read_bytes()
+    boosts = boosts_in_mlflow(layout)
+    reproduced.run("databoost", "sheet", "r00")
+    book = openpyxl.load_workbook(layout.sheets / "r00.xlsx")
+    columns = {cell.value: cell.column for cell in book["1"][1]}
+    deleted, relabelled = (book["1"].cell(row, columns["image_id"]).value for row in (2, 3))
+    label = "i" if book["1"].cell(3, columns["label"]).value != "i" else "v"
+    book["1"].cell(2, columns["action"]).value = "delete"
+    book["1"].cell(3, columns["action"]).value = "relabel"
+    book["1"].cell(3, columns["value"]).value = label
+    book.save(reproduced.folder / "filled.xlsx")
+    reproduced.run("databoost", "corrections", "import", "filled.xlsx")
+    reproduced.run("dvc", "repro", "--quiet", "evaluate@r00")
+    labels = read_table(layout.round("r00").manifest, MANIFEST).set_index("image_id")["label"]
+    assert deleted not in labels
+    assert labels[relabelled] == label
+    assert boosts_in_mlflow(layout) == boosts + 1
+    reproduced.run("databoost", "corrections", "undo", "--last")
+    done = reproduced.run("dvc", "repro", "evaluate@r00")
+    assert "> databoost train" not in done.stdout  # restored, not trained again
+    assert layout.round("r00").manifest.read_bytes() == given
+
+
+def boosts_in_mlflow(layout: Layout) -> int:
+    with closing(sqlite3.connect(layout.root / "mlflow.db")) as store:
+        (n_runs,) = store.execute("SELECT COUNT(*) FROM runs").fetchone()
+        (n_rounds,) = store.execute(
+            "SELECT COUNT(*) FROM tags WHERE key = 'mlflow.parentRunId'"
+        ).fetchone()
+    return int(n_runs) - int(n_rounds)
 
 
 def test_a_round_after_the_stop_is_complete_and_not_trained(
