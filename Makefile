@@ -58,7 +58,7 @@ ui: setup ## the MLflow page on http://127.0.0.1:5000 (PORT=...)
 
 lock: ## pin every dependency again (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c constraints.txt -o requirements.lock --upgrade
+	  --no-header --no-annotate -c constraints.txt -o requirements.lock --upgrade
 
 clean: ## remove .venv and caches; data and MLflow's store stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
