@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 from databoost.data.resizing import TapStore
 from databoost.model.architectures import Classifier, build_model
 from databoost.model.training import Examples, epoch_order, train_model
-from databoost.params import ModelParams, TrainParams
+from databoost.sections import ModelParams, TrainParams
 
 N_CLASSES = 10
 Weights = dict[str, torch.Tensor]

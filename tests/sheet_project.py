@@ -7,15 +7,8 @@ import numpy as np
 
 from databoost.data.files import write_text
 from databoost.data.images import write_png
-from databoost.data.tables import (
-    CLASSES,
-    MANIFEST,
-    RAW_INDEX,
-    SHEET,
-    SUSPECTS,
-    read_table,
-    write_table,
-)
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import CLASSES, MANIFEST, RAW_INDEX, SHEET, SUSPECTS
 from databoost.layout import Layout
 from databoost.model.architectures import build_model
 from databoost.model.checkpoints import Checkpoint, save_checkpoint

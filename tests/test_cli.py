@@ -284,7 +284,7 @@ def test_source_takes_urls_unseen_and_synthetic_back(folder: Path) -> None:
 def test_publish_tells_the_rounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [["r00", "r01"], []]
     module = SimpleNamespace(publish=lambda layout, params: answers.pop(0))
-    monkeypatch.setitem(sys.modules, "databoost.tracking", module)
+    monkeypatch.setitem(sys.modules, "databoost.publishing", module)
     assert databoost("publish").stdout == "published: r00, r01\n"
     again = databoost("publish")
     assert again.stdout == "published: nothing new\n"

@@ -13,7 +13,8 @@ from sheet_project import HEADER, LABELS, N_TRAIN, lay_scores, lay_sheet_project
 from databoost.cli import main
 from databoost.data.corrections import read_corrections
 from databoost.data.files import sha256_of, write_text
-from databoost.data.tables import MANIFEST, SHEET, SUSPECTS, read_table, write_table
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import MANIFEST, SHEET, SUSPECTS
 from databoost.layout import Layout
 from databoost.params import edit_params, read_params
 from databoost.stages.prepare import prepare

@@ -12,7 +12,8 @@ import pytest
 from projects import Project, make_project
 
 from databoost.data.images import image_id
-from databoost.data.tables import ADDITIONS, MANIFEST, SHEET, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import ADDITIONS, MANIFEST, SHEET
 from databoost.layout import Layout
 
 pytestmark = pytest.mark.slow

@@ -21,8 +21,8 @@ from databoost.data.files import write_bytes, write_text
 from databoost.errors import DatasetError, ParamsError, TrackingError
 from databoost.layout import Layout
 from databoost.outcomes import flat_params, read_outcomes
+from databoost.publishing import publish, publish_report, publish_round
 from databoost.stores import tracking_uri
-from databoost.tracking import publish, publish_report, publish_round
 
 
 @pytest.fixture(scope="session")
@@ -458,5 +458,5 @@ def test_a_damaged_store_never_fails_a_round(
 
 
 def test_the_module_does_not_load_mlflow_before_it_is_needed() -> None:
-    command = "import sys, databoost.tracking; sys.exit('mlflow' in sys.modules)"
+    command = "import sys, databoost.publishing; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0

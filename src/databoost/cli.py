@@ -4,14 +4,13 @@ Heavy libraries load inside the command that needs them, so that ``--help`` answ
 """
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from databoost.cli_corrections import corrections, sheet
+from databoost.cli_stages import STAGE_COMMANDS
 from databoost.errors import DataboostError, ParamsError
 from databoost.project import open_project
 
@@ -56,92 +55,8 @@ def main() -> None:
     """
 
 
-def _stage(name: str, help_text: str, *, of_round: bool) -> None:
-    """Add the command of a stage, which reads the params and calls ``stages.<name>.<name>``."""
-
-    def run(**arguments: str) -> None:
-        from importlib import import_module
-
-        layout, params = open_project()
-        stage: Callable[..., None] = getattr(import_module(f"databoost.stages.{name}"), name)
-        if name == "boost" and arguments["round_name"] == params.rounds[0]:
-            raise ParamsError(
-                f"{params.rounds[0]} is the cleaned dataset, which `databoost prepare` writes; "
-                f"boost makes the rounds after it: {', '.join(params.boosts) or 'none is declared'}"
-            )
-        if of_round and arguments["round_name"] not in params.rounds:
-            raise ParamsError(
-                f"{arguments['round_name']!r} is no declared round; declared are "
-                f"{', '.join(params.rounds)} (`databoost declare` adds one)"
-            )
-        started = time.monotonic()
-        stage(layout, params, *arguments.values())
-        words = " ".join([name, *arguments.values()])
-        click.echo(f"{words}: {time.monotonic() - started:.1f} s")
-
-    decorated: Any = click.argument("round_name", metavar="ROUND")(run) if of_round else run
-    main.command(name, help=help_text)(decorated)
-
-
-_stage(
-    "ingest",
-    "Bring the images of data.source to data/raw.\n\n\b\nExample:\n  databoost ingest",
-    of_round=False,
-)
-_stage(
-    "prepare",
-    "Apply corrections, resolve duplicates, write the r00 snapshot.\n\n"
-    "\b\nExample:\n  databoost prepare",
-    of_round=False,
-)
-_stage(
-    "audit",
-    "List duplicates, leaks, blank and odd images; compare train with val.\n\n"
-    "\b\nExample:\n  databoost audit",
-    of_round=False,
-)
-_stage(
-    "train",
-    "Train the fixed model on a round's snapshot; resumes a killed training.\n\n"
-    "\b\nExample:\n  databoost train r00",
-    of_round=True,
-)
-_stage(
-    "evaluate",
-    "Write a round's image sheet, metrics and pictures, and log them to MLflow.\n\n"
-    "\b\nExample:\n  databoost evaluate r00",
-    of_round=True,
-)
-_stage(
-    "scores",
-    "Score the labels of r00 by models that never saw the image; resumes finished folds.\n\n"
-    "\b\nExample:\n  databoost scores",
-    of_round=False,
-)
-_stage(
-    "candidates",
-    "Draw the candidates' recipes, embed them and build the index.\n\n"
-    "\b\nExample:\n  databoost candidates",
-    of_round=False,
-)
-_stage(
-    "boost",
-    "Make a round's snapshot from the failures of the round before.\n\n"
-    "\b\nExample:\n  databoost boost r01",
-    of_round=True,
-)
-_stage(
-    "map",
-    "Lay the images of all rounds out by their looks, reports/map.html.\n\n"
-    "\b\nExample:\n  databoost map",
-    of_round=False,
-)
-_stage(
-    "report",
-    "Write the page that shows all rounds, reports/index.html, and log it to MLflow.\n\n"
-    "\b\nExample:\n  databoost report",
-    of_round=False,
-)
+for command in STAGE_COMMANDS:
+    main.add_command(command)
 
 
 @main.command()
@@ -296,7 +211,7 @@ def publish() -> None:
       MLFLOW_TRACKING_URI=http://127.0.0.1:5000 databoost publish
     """
     from databoost.outcomes import missing_outputs
-    from databoost.tracking import publish as publish_rounds
+    from databoost.publishing import publish as publish_rounds
 
     layout, params = open_project()
     names = publish_rounds(layout, params)

@@ -196,7 +196,8 @@ def diff(before: str, after: str) -> None:
 def _manifest(layout: "Layout", name: str) -> "pd.DataFrame":
     import re
 
-    from databoost.data.tables import MANIFEST, read_table
+    from databoost.data.tablefiles import read_table
+    from databoost.data.tables import MANIFEST
 
     is_round = re.fullmatch(r"r[0-9]{2,}", name)
     return read_table(layout.round(name).manifest if is_round else Path(name), MANIFEST)

@@ -11,7 +11,8 @@ import pandas as pd
 from databoost.data.corrections import check_corrections, read_corrections
 from databoost.data.datasets import read_classes
 from databoost.data.files import write_text
-from databoost.data.tables import RAW_INDEX, Table, read_table, write_table
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import RAW_INDEX, Table
 from databoost.errors import CorrectionError, listed
 from databoost.layout import Layout
 from databoost.ledger_edits import (

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from databoost.data.files import read_json
-from databoost.data.tables import CURVE, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import CURVE
 from databoost.errors import DatasetError
 from databoost.layout import SPLITS, Layout, RoundLayout
 from databoost.params import Params, round_number

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from databoost.data.tables import CONFUSION, CONFUSIONS, CURVES, ROUNDS, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import CONFUSION, CONFUSIONS, CURVES, ROUNDS
 from databoost.layout import SPLITS, RoundLayout
 from databoost.outcomes import Outcome
 

@@ -1,9 +1,8 @@
 """The rounds in MLflow: one parent run a boost, one child run a round.
 
-All that is logged is read from DVC's outputs, so :func:`publish` fills an empty store from a
-checkout of the data. A run is found by its key, a hash of the parameters and of the output files;
-what is there already stays untouched. This is the only module that imports mlflow, and only once
-the store is known to answer: the import takes seconds.
+A run is found by its key, a hash of the parameters and of the output files; what is there already
+stays untouched. This is the only module that imports mlflow, and only once the store is known to
+answer: the import takes seconds.
 """
 
 import hashlib
@@ -16,22 +15,18 @@ from typing import Any
 
 import pandas as pd
 
-from databoost.data.tables import MANIFEST, read_table
-from databoost.errors import DatasetError, ParamsError, TrackingError, listed
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import MANIFEST
+from databoost.errors import TrackingError
 from databoost.layout import Layout
-from databoost.outcomes import Outcome, flat_params, need_complete, read_outcomes, shown_files
-from databoost.params import Params, round_number
-from databoost.provenance import changed_params
+from databoost.outcomes import Outcome, flat_params, shown_files
+from databoost.params import Params
 from databoost.stores import (
     artifact_folder,
     check_answers,
     environment,
-    forget_warning,
-    in_one_line,
-    shown_uri,
     source_tags,
     tracking_uri,
-    warn_once,
 )
 
 #: Tags that runs are found by and told apart by.
@@ -57,106 +52,22 @@ _LATER_ANSWERS = {
 }
 
 
-def publish_round(layout: Layout, params: Params, name: str) -> bool:
-    """Log the round `name`, and earlier ones that this boost lacks; never fails for MLflow's sake.
-
-    If the store is unreachable or fails, one warning goes to stderr, and none again from the same
-    process group (the same ``dvc repro``) about the same store until that store has answered.
-
-    Returns
-    -------
-    bool
-        Whether the store now holds the round.
-
-    Raises
-    ------
-    DatasetError
-        If an output of the round, or of r00, is missing.
-    """
-    need_complete(layout, {"r00", name})
-    names = [other for other in params.rounds if round_number(other) <= round_number(name)]
-    outcomes = read_outcomes(layout, params, names)
-    uri = tracking_uri(layout)
-    try:
-        _publish(layout, params, outcomes)
-    except Exception as error:  # MLflow's clients raise their own, SQLAlchemy's, requests' errors
-        warn_once(layout, uri, error)
-        return False
-    forget_warning(layout)
-    return True
-
-
-def publish_report(layout: Layout, params: Params) -> bool:
-    """Log the report to the parent run, with the rounds it lacks; never fails for MLflow's sake.
-
-    Warns as :func:`publish_round` does. A report that is there already stays untouched.
-
-    Returns
-    -------
-    bool
-        Whether the store now holds the report.
-
-    Raises
-    ------
-    DatasetError
-        If an output of a declared round, or the report, is missing.
-    """
-    need_complete(layout, params.rounds)
-    if not layout.report.exists():
-        raise DatasetError(f"{layout.report} is missing; `dvc repro report` makes it")
-    outcomes = read_outcomes(layout, params, params.rounds)
-    uri = tracking_uri(layout)
-    try:
-        _publish(layout, params, outcomes, with_report=True)
-    except Exception as error:  # see publish_round
-        warn_once(layout, uri, error)
-        return False
-    forget_warning(layout)
-    return True
-
-
-def publish(layout: Layout, params: Params) -> list[str]:
-    """Log every complete round and the report; doing it twice changes nothing.
+def log_boost(
+    layout: Layout, params: Params, outcomes: list[Outcome], *, with_report: bool = False
+) -> list[str]:
+    """Log rounds of one boost, r00 first, and the report if asked to; what is there stays.
 
     Returns
     -------
     list of str
-        Names of the rounds that were logged now, in order, and ``report`` if it was; those found
-        are left out.
+        Names of the rounds that were logged now, in order, and ``report`` if it was.
 
     Raises
     ------
-    DatasetError
-        If an output of r00 is missing: every boost starts from it.
-    ParamsError
-        If params.yaml holds other values than the outputs were made with: they would be logged as
-        what they are not.
     TrackingError
-        If the store does not answer, or fails.
+        If the store does not answer, or holds the files of another folder. MLflow's clients, whose
+        errors share no base class, raise their own besides.
     """
-    need_complete(layout, {"r00"})
-    changes = changed_params(layout, params.rounds)
-    if changes:
-        raise ParamsError(
-            "the outputs were made with other parameters than params.yaml holds; `dvc repro` makes "
-            f"them anew, or restore the parameters:{listed(changes)}"
-        )
-    outcomes = read_outcomes(layout, params, params.rounds)
-    try:
-        return _publish(layout, params, outcomes, with_report=layout.report.exists())
-    except TrackingError:
-        raise
-    except Exception as error:  # see publish_round
-        uri = shown_uri(tracking_uri(layout))
-        raise TrackingError(
-            f"MLflow at {uri} failed: {in_one_line(error)}; `databoost publish` once more goes on "
-            "from here"
-        ) from error
-
-
-def _publish(
-    layout: Layout, params: Params, outcomes: list[Outcome], *, with_report: bool = False
-) -> list[str]:
     uri = tracking_uri(layout)
     check_answers(uri)
     with _quiet_mlflow():

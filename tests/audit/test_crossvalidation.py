@@ -10,7 +10,7 @@ from databoost.audit.crossvalidation import cross_validate, dynamics, stratified
 from databoost.data.resizing import TapStore
 from databoost.errors import DatasetError, ParamsError
 from databoost.model.training import Examples
-from databoost.params import ModelParams, ScoresParams
+from databoost.sections import ModelParams, ScoresParams
 
 MODEL = ModelParams(architecture="fixed", image_size=32)
 SETTINGS = ScoresParams(folds=2, epochs=2, batch_size=4, learning_rate=0.001, neighbors=2, seed=0)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from databoost.audit.resplitting import distance_to_validation, resplit
-from databoost.params import SplitParams
+from databoost.sections import SplitParams
 
 
 def split(strategy: str, seed: int = 0) -> SplitParams:

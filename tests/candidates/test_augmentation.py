@@ -13,7 +13,7 @@ from databoost.candidates.recipes import draw, make_recipes, recipe_seeds
 from databoost.candidates.strokes import thicken
 from databoost.data.resizing import TapStore, blend_taps, tap_axis
 from databoost.errors import DatasetError, ParamsError
-from databoost.params import CandidatesParams
+from databoost.sections import CandidatesParams
 
 NEUTRAL = CandidatesParams(
     count=1,

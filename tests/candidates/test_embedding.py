@@ -16,7 +16,7 @@ from databoost.candidates.embedding import Embedder, OnnxEmbedder, load_embedder
 from databoost.errors import ParamsError, WeightsError
 from databoost.model.architectures import build_model
 from databoost.model.checkpoints import Checkpoint, save_checkpoint
-from databoost.params import EmbeddingParams
+from databoost.sections import EmbeddingParams
 
 CPU = torch.device("cpu")
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

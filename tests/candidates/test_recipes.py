@@ -18,7 +18,7 @@ from databoost.candidates.recipes import (
 )
 from databoost.data.tables import RECIPES
 from databoost.errors import DatasetError, ParamsError
-from databoost.params import CandidatesParams
+from databoost.sections import CandidatesParams
 
 CLASSES = ["iv", "v", "vi"]
 PARENTS = pd.DataFrame({"image_id": ["c", "a", "b"], "label": ["vi", "iv", "v"]})

@@ -18,7 +18,7 @@ from databoost.candidates.search import (
     similarity,
 )
 from databoost.errors import DatasetError
-from databoost.params import SearchParams
+from databoost.sections import SearchParams
 
 AXES = np.eye(4, dtype=np.float16)
 
@@ -134,7 +134,7 @@ from pathlib import Path
 from pathlib import Path
 import numpy as np
 from databoost.candidates.search import build_index
-from databoost.params import SearchParams
+from databoost.sections import SearchParams
 params = SearchParams(method="annoy", trees=5, search_k=10, seed=3)
 build_index(np.load(sys.argv[1]), Path(sys.argv[2]), params)
 """

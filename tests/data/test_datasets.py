@@ -17,7 +17,8 @@ from databoost.data.datasets import (
     sort_manifest,
     write_dataset,
 )
-from databoost.data.tables import CLASSES, DUPLICATES, MANIFEST, RAW_INDEX, write_table
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import CLASSES, DUPLICATES, MANIFEST, RAW_INDEX
 from databoost.errors import DatasetError, TableError
 
 

@@ -9,7 +9,7 @@ from databoost.data import raw as raw_module
 from databoost.data.images import encode_png, image_id
 from databoost.data.raw import NUMERALS, collect, order_classes
 from databoost.errors import SourceError
-from databoost.params import DataParams
+from databoost.sections import DataParams
 
 
 def params(classes: tuple[str, ...] = (), val_fraction: float = 0.2, seed: int = 0) -> DataParams:

@@ -18,7 +18,7 @@ from databoost.data.sources import (
 )
 from databoost.errors import SourceError
 from databoost.layout import Layout
-from databoost.params import DataParams
+from databoost.sections import DataParams
 
 
 def params(source: str, sha256: str = "") -> DataParams:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from databoost.data.splitting import apply_sides, choose_sides, pool_of, with_offspring
-from databoost.params import SplitParams
+from databoost.sections import SplitParams
 
 
 def split(val_fraction: float = 0.25, seed: int = 0) -> SplitParams:

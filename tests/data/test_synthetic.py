@@ -10,9 +10,10 @@ from databoost.data import synthetic
 from databoost.data.images import image_id, read_image
 from databoost.data.lettering import NUMERALS
 from databoost.data.synthetic import UNSEEN_STYLES, write_synthetic
-from databoost.data.tables import TRUTH, read_table, write_table
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import TRUTH
 from databoost.errors import DatasetError, ParamsError
-from databoost.params import SyntheticParams
+from databoost.sections import SyntheticParams
 
 SMALL = {
     "n_train": 90,

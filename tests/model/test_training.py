@@ -17,13 +17,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from databoost.data.resizing import TapStore
-from databoost.data.tables import CURVE, write_table
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import CURVE
 from databoost.errors import DatasetError, ParamsError
 from databoost.model import training
 from databoost.model.architectures import build_model
 from databoost.model.checkpoints import Checkpoint, save_checkpoint
 from databoost.model.training import Examples, Trained, epoch_order, forget_training, train_model
-from databoost.params import ModelParams, TrainParams
+from databoost.sections import ModelParams, TrainParams
 
 CLASSES = ["a", "b", "c"]
 

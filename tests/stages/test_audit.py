@@ -7,7 +7,8 @@ import pytest
 from projects import Project
 
 from databoost.data.files import read_json
-from databoost.data.tables import FINDINGS, TRUTH, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import FINDINGS, TRUTH
 from databoost.layout import Layout
 
 

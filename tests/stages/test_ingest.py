@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from databoost.data.images import encode_png, image_id
 from databoost.data.raw import NUMERALS
 from databoost.data.sources import source_digest
-from databoost.data.tables import CLASSES, RAW_INDEX, TRUTH, UNREADABLE, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import CLASSES, RAW_INDEX, TRUTH, UNREADABLE
 from databoost.errors import SourceError
 from databoost.layout import Layout
 from databoost.params import Params, parse_params

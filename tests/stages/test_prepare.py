@@ -7,7 +7,8 @@ import pytest
 from projects import Project
 
 from databoost.data.files import read_json, write_text
-from databoost.data.tables import MANIFEST, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import MANIFEST
 from databoost.layout import Layout
 
 

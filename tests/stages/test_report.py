@@ -8,7 +8,8 @@ from handmade_rounds import MANIFEST_HEADER, declared, lay_round
 
 from databoost.data.files import write_json, write_text
 from databoost.data.images import write_png
-from databoost.data.tables import ROUNDS, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import ROUNDS
 from databoost.errors import DatasetError, TableError
 from databoost.layout import Layout
 from databoost.stages.report import report

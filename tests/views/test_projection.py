@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.manifold import trustworthiness
 
-from databoost.params import MapParams
+from databoost.sections import MapParams
 from databoost.views.projection import Vectors, choose_shown, project
 
 PARAMS = MapParams(neighbors=10, min_dist=0.1, metric="cosine", max_points=1000, seed=0)

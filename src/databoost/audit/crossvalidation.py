@@ -24,7 +24,7 @@ from databoost.data.resizing import TapStore
 from databoost.errors import DatasetError, ParamsError
 from databoost.model.architectures import Classifier, build_model, refusal
 from databoost.model.training import Examples, batch_sizes, epoch_order
-from databoost.params import ModelParams, ScoresParams
+from databoost.sections import ModelParams, ScoresParams
 
 _BATCH = 256
 

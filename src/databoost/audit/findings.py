@@ -12,7 +12,7 @@ from databoost.audit.regions import Region
 from databoost.audit.shift import ShiftResult
 from databoost.data.tables import FINDINGS
 from databoost.layout import SPLITS
-from databoost.params import AuditParams
+from databoost.sections import AuditParams
 
 #: The findings, in the order in which they are listed.
 KINDS = (

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from databoost.audit.gradients import gradient_descriptors
 from databoost.data.images import Pixels
-from databoost.params import AuditParams
+from databoost.sections import AuditParams
 
 _AT_ONCE = 256  # images in memory, and rows compared at once
 

@@ -11,7 +11,7 @@ import pandas as pd
 from databoost.audit.shift import ShiftResult, two_sample_test
 from databoost.data.splitting import apply_sides, choose_sides, pool_of, with_offspring
 from databoost.errors import DatasetError
-from databoost.params import SplitParams
+from databoost.sections import SplitParams
 
 Vectors = npt.NDArray[np.float32]
 Groups = npt.NDArray[np.int64]

@@ -31,7 +31,7 @@ from databoost.candidates.warping import AFTER, BEFORE, find_warps, sample
 from databoost.data.images import Pixels
 from databoost.data.resizing import Axis, tap_axis
 from databoost.errors import DatasetError, ParamsError
-from databoost.params import CandidatesParams
+from databoost.sections import CandidatesParams
 
 Positions = npt.NDArray[np.int64]
 

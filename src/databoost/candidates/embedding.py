@@ -12,7 +12,7 @@ from torch import nn
 from databoost.errors import ParamsError, WeightsError
 from databoost.model.architectures import FIXED, architecture_names, build_model, refusal
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, load_tensors
-from databoost.params import EmbeddingParams
+from databoost.sections import EmbeddingParams
 
 Vectors = npt.NDArray[np.float32]
 _USUAL_SIZE = 224

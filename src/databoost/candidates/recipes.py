@@ -21,7 +21,7 @@ import pandas as pd
 
 from databoost.data.tables import RECIPES
 from databoost.errors import DatasetError, ParamsError, listed
-from databoost.params import CandidatesParams
+from databoost.sections import CandidatesParams
 
 Seeds = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.float64]

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from databoost.data.files import write_bytes
 from databoost.errors import DatasetError
-from databoost.params import SearchParams
+from databoost.sections import SearchParams
 
 Embeddings = npt.NDArray[np.float16]
 _BLOCK = 4_096

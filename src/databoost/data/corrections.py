@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from databoost.data.tables import CORRECTIONS, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import CORRECTIONS
 from databoost.errors import CorrectionError, listed
 from databoost.layout import SNAPSHOT_SPLITS
 

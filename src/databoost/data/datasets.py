@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from databoost.data.files import whole_folder
-from databoost.data.tables import CLASSES, DUPLICATES, MANIFEST, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import CLASSES, DUPLICATES, MANIFEST
 from databoost.errors import DatasetError
 from databoost.layout import SNAPSHOT_SPLITS, SPLITS
 

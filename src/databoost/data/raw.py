@@ -17,7 +17,7 @@ from databoost.data.sources import source_files
 from databoost.data.tables import RAW_INDEX, UNREADABLE
 from databoost.errors import ImageError, SourceError, listed
 from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS
-from databoost.params import DataParams
+from databoost.sections import DataParams
 
 #: Names of split folders (any case) and the splits that they stand for.
 SPLIT_FOLDERS = {

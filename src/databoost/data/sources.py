@@ -17,7 +17,7 @@ from tqdm import tqdm
 from databoost.data.archives import ENDINGS, archive_ending, unpack
 from databoost.errors import SourceError
 from databoost.layout import Layout
-from databoost.params import DataParams
+from databoost.sections import DataParams
 
 #: Larger downloads are given up.
 MAX_DOWNLOAD_BYTES = 20 * 2**30

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from databoost.layout import SNAPSHOT_SPLITS
-from databoost.params import SplitParams
+from databoost.sections import SplitParams
 
 Truths = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.int64]

@@ -25,7 +25,7 @@ from databoost.data.images import encode_png, image_id
 from databoost.data.lettering import NUMERALS
 from databoost.data.tables import TRUTH
 from databoost.errors import DatasetError, ParamsError, listed
-from databoost.params import SyntheticParams
+from databoost.sections import SyntheticParams
 
 #: Styles of val and test that train lacks.
 UNSEEN_STYLES = ("pencil_bars", "lower_marker", "photo")

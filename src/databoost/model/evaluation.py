@@ -11,7 +11,7 @@ from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, SHEET
 from databoost.errors import ParamsError
 from databoost.model.architectures import Classifier
-from databoost.params import TrainParams
+from databoost.sections import TrainParams
 
 Probabilities = npt.NDArray[np.float64]
 _BATCH = 64

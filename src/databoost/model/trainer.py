@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from databoost.data.files import write_bytes
 from databoost.errors import ParamsError
-from databoost.params import TrainParams
+from databoost.sections import TrainParams
 
 #: What the best epoch is chosen by.
 MONITORED = "val/accuracy"

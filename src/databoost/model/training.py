@@ -23,7 +23,7 @@ from databoost.errors import DatasetError, ParamsError
 from databoost.model.architectures import FIXED, Classifier, build_model, refusal
 from databoost.model.checkpoints import Checkpoint
 from databoost.model.trainer import MONITORED, EpochBar, make_trainer, quiet
-from databoost.params import ModelParams, TrainParams
+from databoost.sections import ModelParams, TrainParams
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 _VALIDATION_BATCH = 64

@@ -21,10 +21,12 @@ from databoost.audit.shift import ShiftResult, two_sample_test
 from databoost.data.datasets import read_manifest
 from databoost.data.files import whole_folder, write_json
 from databoost.data.images import ImageFiles
-from databoost.data.tables import FINDINGS, RAW_INDEX, UNREADABLE, read_table, write_table
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import FINDINGS, RAW_INDEX, UNREADABLE
 from databoost.errors import DatasetError
 from databoost.layout import Layout
-from databoost.params import AuditParams, Params
+from databoost.params import Params
+from databoost.sections import AuditParams
 
 _AT_ONCE = 256  # images in memory
 

@@ -20,14 +20,8 @@ from databoost.data.datasets import read_classes, read_manifest, write_dataset
 from databoost.data.files import write_json
 from databoost.data.images import ImageFiles, encode_png, image_id, read_image
 from databoost.data.resizing import TapStore
-from databoost.data.tables import (
-    ADDITIONS,
-    MANIFEST,
-    SHEET,
-    read_recipes,
-    read_table,
-    write_table,
-)
+from databoost.data.tablefiles import read_recipes, read_table, write_table
+from databoost.data.tables import ADDITIONS, MANIFEST, SHEET
 from databoost.layout import Layout, RoundLayout
 from databoost.model.evaluation import pick_device
 from databoost.params import Params, round_number

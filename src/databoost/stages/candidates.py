@@ -12,7 +12,7 @@ from databoost.candidates.search import build_index
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import whole_folder
 from databoost.data.images import ImageFiles
-from databoost.data.tables import write_recipes
+from databoost.data.tablefiles import write_recipes
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
 from databoost.params import Params

@@ -6,7 +6,8 @@ from databoost.data.datasets import padded_size, read_manifest
 from databoost.data.files import whole_folder, write_bytes, write_json
 from databoost.data.images import ImageFiles, read_image
 from databoost.data.resizing import TapStore
-from databoost.data.tables import CONFUSION, SHEET, write_table
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import CONFUSION, SHEET
 from databoost.layout import Layout, RoundLayout
 from databoost.model.checkpoints import load_checkpoint
 from databoost.model.evaluation import (
@@ -17,7 +18,7 @@ from databoost.model.evaluation import (
     split_metrics,
 )
 from databoost.params import Params
-from databoost.tracking import publish_round
+from databoost.publishing import publish_round
 from databoost.views.plots import confusion_picture, misclassified_grid
 
 

@@ -9,7 +9,8 @@ from databoost.data.files import whole_folder
 from databoost.data.raw import Collected, check_labels, collect, order_classes
 from databoost.data.sources import open_source
 from databoost.data.synthetic import write_synthetic
-from databoost.data.tables import CLASSES, RAW_INDEX, TRUTH, UNREADABLE, write_table
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import CLASSES, RAW_INDEX, TRUTH, UNREADABLE
 from databoost.layout import SPLITS, Layout
 from databoost.params import Params
 

@@ -9,7 +9,8 @@ from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import write_bytes, write_text
 from databoost.data.images import Pixels, read_image
 from databoost.data.resizing import TapStore
-from databoost.data.tables import MAP, SHEET, Table, read_table, write_table
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import MAP, SHEET, Table
 from databoost.layout import SNAPSHOT_SPLITS, SPLITS, Layout
 from databoost.model.evaluation import pick_device
 from databoost.params import Params

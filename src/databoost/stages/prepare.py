@@ -17,7 +17,8 @@ from databoost.data.datasets import (
 from databoost.data.files import whole_folder, write_bytes, write_json
 from databoost.data.images import ImageFiles, file_ending
 from databoost.data.splitting import pool_of
-from databoost.data.tables import DUPLICATES, MANIFEST, RAW_INDEX, read_table, write_table
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import DUPLICATES, MANIFEST, RAW_INDEX
 from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS, Layout
 from databoost.params import Params
 

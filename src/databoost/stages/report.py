@@ -7,22 +7,13 @@ from databoost.attribution import Transition, transition
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import read_json, write_text
 from databoost.data.images import Pixels, read_image
-from databoost.data.tables import (
-    ADDITIONS,
-    CONFUSIONS,
-    CURVES,
-    FINDINGS,
-    ROUNDS,
-    SHEET,
-    SUSPECTS,
-    read_table,
-    write_table,
-)
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import ADDITIONS, CONFUSIONS, CURVES, FINDINGS, ROUNDS, SHEET, SUSPECTS
 from databoost.layout import Layout
 from databoost.outcomes import need_complete, read_outcomes
 from databoost.params import Params
 from databoost.progress import confusion_rows, curve_rows, round_rows
-from databoost.tracking import publish_report
+from databoost.publishing import publish_report
 from databoost.views.page import Report, report_page
 
 

@@ -13,7 +13,8 @@ from databoost.audit.near_duplicates import find_pairs, fingerprint, group_pairs
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
-from databoost.data.tables import SCORES, write_table
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import SCORES
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
 from databoost.model.training import Examples, forget_training

@@ -13,7 +13,8 @@ from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import read_json, whole_folder, write_json
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
-from databoost.data.tables import CURVE, write_table
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import CURVE
 from databoost.layout import Layout, RoundLayout
 from databoost.model.checkpoints import save_checkpoint
 from databoost.model.training import Examples, Trained, forget_training, train_model

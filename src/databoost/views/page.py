@@ -13,7 +13,7 @@ from markupsafe import Markup
 from databoost.attribution import OUTCOMES, Transition, fixed_by_neighbours
 from databoost.data.images import Pixels
 from databoost.layout import SPLITS
-from databoost.params import ReportParams
+from databoost.sections import ReportParams
 from databoost.views.charts import accuracy_chart, accuracy_range
 from databoost.views.pictures import Pictures
 

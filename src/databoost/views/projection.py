@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from databoost.params import MapParams
+from databoost.sections import MapParams
 
 Vectors = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.float64]

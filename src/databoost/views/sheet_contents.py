@@ -12,7 +12,8 @@ from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import sha256_of
 from databoost.data.images import ImageFiles, encode_png
 from databoost.data.resizing import TapStore
-from databoost.data.tables import MANIFEST, SHEET, SUSPECTS, read_table
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import MANIFEST, SHEET, SUSPECTS
 from databoost.errors import DatasetError, listed
 from databoost.layout import SNAPSHOT_SPLITS, Layout, RoundLayout
 from databoost.ledger_edits import corrections_of

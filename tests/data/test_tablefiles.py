@@ -9,17 +9,8 @@ import pandas as pd
 import pytest
 
 from databoost.data import tables
-from databoost.data.tables import (
-    CLASSES,
-    CURVE,
-    RECIPES,
-    UNREADABLE,
-    Table,
-    read_recipes,
-    read_table,
-    write_recipes,
-    write_table,
-)
+from databoost.data.tablefiles import read_recipes, read_table, write_recipes, write_table
+from databoost.data.tables import CLASSES, CURVE, RECIPES, UNREADABLE, Table
 from databoost.errors import TableError
 
 MIXED = Table(
