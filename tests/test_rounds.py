@@ -43,14 +43,14 @@ def finish(
 
 @pytest.fixture
 def dvc(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, ...]]]:
-    """Stand in for DVC: each call finishes every declared round as it is told to."""
+    """Stand in for DVC: each call finishes every declared round as told, and notes its targets."""
 
     def install(**told: dict[str, Any]) -> list[tuple[str, ...]]:
         calls: list[tuple[str, ...]] = []
 
-        def reproduce(layout: Layout) -> None:
+        def reproduce(layout: Layout, *targets: str) -> None:
             declared = read_params(layout.params).rounds
-            calls.append(declared)
+            calls.append(targets)
             for name in declared:
                 finish(layout, name, **told.get(name, {}))
 
@@ -78,7 +78,7 @@ def test_rounds_follow_until_nothing_is_misclassified(
 ) -> None:
     calls = dvc(r02={"n_misclassified": 0})
     assert run_rounds(layout, None) == "no validation image is misclassified (r02)"
-    assert calls == [("r00",), ("r00", "r01"), ("r00", "r01", "r02")]
+    assert calls == [("evaluate@r00",), ("evaluate@r01",), ("evaluate@r02",), ()]
     assert read_params(layout.params).rounds == ("r00", "r01", "r02")
 
 
@@ -88,7 +88,7 @@ def test_the_number_of_new_rounds_can_be_capped(
     calls = dvc()
     declare_rounds(layout, "r01")
     assert run_rounds(layout, 2) == "2 new round(s), as asked (r03)"
-    assert [len(declared) for declared in calls] == [2, 3, 4]
+    assert calls == [("evaluate@r01",), ("evaluate@r02",), ("evaluate@r03",), ()]
 
 
 def test_a_finished_boost_declares_nothing(
@@ -97,7 +97,7 @@ def test_a_finished_boost_declares_nothing(
     calls = dvc(r01={"stop": "nothing_new"})
     assert run_rounds(layout, None) == "no candidate near a failure is left that would be new (r01)"
     assert run_rounds(layout, None) == "no candidate near a failure is left that would be new (r01)"
-    assert calls == [("r00",), ("r00", "r01"), ("r00", "r01")]
+    assert calls == [("evaluate@r00",), ("evaluate@r01",), (), ("evaluate@r01",), ()]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,6 @@ def test_dvc_runs_in_the_project_and_its_failure_is_told(
         run_rounds(layout, None)
     ((command, cwd),) = commands
     assert Path(command[0]).name == "dvc"
-    assert command[1:] == ["repro"]
+    assert command[1:] == ["repro", "evaluate@r00"]
     assert cwd == layout.root
     assert read_params(layout.params).rounds == ("r00",)

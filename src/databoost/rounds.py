@@ -49,17 +49,18 @@ def run_rounds(layout: Layout, max_rounds: int | None) -> str:
     DataboostError
         If ``dvc repro`` fails; the rounds that it completed are kept.
     """
-    _reproduce(layout)
     n_new = 0
     while True:
         params = read_params(layout.params)
+        last = params.rounds[-1]
+        _reproduce(layout, f"evaluate@{last}")
         reason = stop_after(layout, params)
+        if not reason and n_new == max_rounds:
+            reason = f"{n_new} new round(s), as asked"
         if reason:
-            return f"{reason} ({params.rounds[-1]})"
-        if max_rounds is not None and n_new >= max_rounds:
-            return f"{n_new} new round(s), as asked ({params.rounds[-1]})"
+            _reproduce(layout)  # map and report show all rounds: they are made once, at the end
+            return f"{reason} ({last})"
         declare_rounds(layout, round_name(len(params.rounds)))
-        _reproduce(layout)
         n_new += 1
 
 
@@ -86,9 +87,9 @@ def stop_after(layout: Layout, params: Params) -> str | None:
     return _REASONS["limit"] if room == 0 else None
 
 
-def _reproduce(layout: Layout) -> None:
+def _reproduce(layout: Layout, *targets: str) -> None:
     dvc = Path(sys.executable).with_name("dvc")
-    command = [str(dvc) if dvc.exists() else "dvc", "repro"]
+    command = [str(dvc) if dvc.exists() else "dvc", "repro", *targets]
     if subprocess.run(command, cwd=layout.root, check=False).returncode:
         raise DataboostError(
             "dvc repro failed, see above; what it completed is kept, and `databoost run` goes on "

@@ -23,7 +23,7 @@ _DECIMALS = 6
 _BLOCK = 1024
 #: Images that span the kernel at most, and what keeps their own matrix invertible.
 _LANDMARKS = 4096
-_JITTER = 1e-4
+_JITTER = 1e-8
 
 
 def kernel_scores(
@@ -34,10 +34,9 @@ def kernel_scores(
 ) -> Numbers:
     """Predict the labels of each fold from the others by kernel ridge regression.
 
-    One inverse serves all folds: with G the inverse of kernel plus ridge, the error of the images
-    b of a fold that are left out together is the solution of G[b, b] e = (G y)[b]. Its cost grows
-    with the cube of N, so of more than 4,096 images evenly spread landmarks span the kernel
-    (Williams and Seeger, NIPS 2000).
+    The kernel is spanned by all images, or by 4,096 landmarks spread evenly among more of them
+    (Williams and Seeger, NIPS 2000); what is summed over all images is summed once, and each fold's
+    part is taken off.
 
     Parameters
     ----------
@@ -51,50 +50,29 @@ def kernel_scores(
     numpy.ndarray
         (N, n_classes) about 0 to 1, high for the likely class; ``1 / n_classes`` far from all.
     """
-    if len(labels) > _LANDMARKS:
-        return _landmark_scores(descriptors, labels, n_classes, folds)
-    inverse = np.linalg.inv(_kernel(descriptors, descriptors) + _RIDGE * np.eye(len(labels)))
-    targets = np.eye(n_classes)[labels]
-    solved = inverse @ (targets - 1 / n_classes)
-    predicted = np.empty_like(targets)
-    for fold in np.unique(folds):
-        b = np.flatnonzero(folds == fold)
-        predicted[b] = targets[b] - np.linalg.solve(inverse[np.ix_(b, b)], solved[b])
-    return predicted
-
-
-def _landmark_scores(
-    descriptors: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    n_classes: int,
-    folds: npt.NDArray[np.int64],
-) -> Numbers:
-    places = np.linspace(0, len(labels) - 1, _LANDMARKS).astype(np.int64)
-    landmarks = descriptors[places]
-    root = np.linalg.cholesky(_kernel(landmarks, landmarks) + _JITTER * np.eye(_LANDMARKS))
-    spread = np.linalg.inv(root).T.astype(np.float32)
+    n_landmarks = min(len(labels), _LANDMARKS)
+    landmarks = descriptors[np.linspace(0, len(labels) - 1, n_landmarks).astype(np.int64)]
+    root = np.linalg.cholesky(_kernel(landmarks, landmarks) + _JITTER * np.eye(n_landmarks))
+    spread = np.linalg.inv(root).T
     parts = range(0, len(labels), _BLOCK)
-    looks = np.concatenate(  # (N, landmarks) float32: their products approximate the kernel
-        [
-            _kernel(descriptors[at : at + _BLOCK], landmarks).astype(np.float32) @ spread
-            for at in parts
-        ]
+    looks = np.concatenate(  # (N, landmarks): their products are the kernel
+        [_kernel(descriptors[at : at + _BLOCK], landmarks) @ spread for at in parts]
     )
-    targets = np.eye(n_classes)[labels]
-    wanted = targets - 1 / n_classes
-    products, sums = looks.T @ looks, looks.T @ wanted
+    targets = np.eye(n_classes)[labels] - 1 / n_classes
+    products, sums = looks.T @ looks + _RIDGE * np.eye(n_landmarks), looks.T @ targets
     predicted = np.empty_like(targets)
     for fold in np.unique(folds):
         b = np.flatnonzero(folds == fold)
-        left = products - looks[b].T @ looks[b] + _RIDGE * np.eye(_LANDMARKS)
-        weights = np.linalg.solve(left, sums - looks[b].T @ wanted[b])
-        predicted[b] = looks[b] @ weights + 1 / n_classes
-    return predicted
+        left = products - looks[b].T @ looks[b]
+        predicted[b] = looks[b] @ np.linalg.solve(left, sums - looks[b].T @ targets[b])
+    return predicted + 1 / n_classes
 
 
 def _kernel(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> Numbers:
-    distances = 2 - 2 * (first @ second.T).astype(np.float64)
-    kernel: Numbers = np.exp(-_GAMMA * np.maximum(distances, 0.0))
+    one, other = first.astype(np.float64), second.astype(np.float64)
+    # Float32 rounds the lengths of unit vectors; with 1 in their place no root could be drawn.
+    lengths = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None, :]
+    kernel: Numbers = np.exp(-_GAMMA * np.maximum(lengths - 2 * one @ other.T, 0.0))
     return kernel
 
 

@@ -21,6 +21,8 @@ from databoost.model.training import Examples, forget_training
 from databoost.params import Params
 
 _SHOWN = 10
+#: Bytes of decoded images that are kept from the fingerprints to the network's input.
+_MEMORY = 2 * 2**30
 #: The kernel's folds; they cost nothing, and more of them leave more to learn from.
 _KERNEL_FOLDS = 10
 
@@ -30,7 +32,7 @@ def scores(layout: Layout, params: Params) -> None:
     here = layout.round("r00")
     manifest = read_manifest(here.manifest, here.dataset)
     classes = read_classes(layout.classes)
-    images = ImageFiles([here.dataset / path for path in manifest["path"]])
+    images = ImageFiles([here.dataset / path for path in manifest["path"]], _MEMORY)
     prints = fingerprint(images)
     groups = group_pairs(find_pairs(prints, params.audit), len(images))
     labels = np.array([classes.index(label) for label in manifest["label"]], dtype=np.int64)

@@ -1,6 +1,5 @@
 """The map as a PNG: two panels of the same points, coloured by split and by class."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,8 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+
+from databoost.views.plots import figure_png
 
 _DPI = 100
 _MOST_CLASSES = 20  # more colours cannot be told apart
@@ -53,12 +53,7 @@ def map_picture(points: pd.DataFrame, classes: list[str], last_round: str) -> by
         outcome = points["is_misclassified"].map({True: "misclassified", False: "right"})
         _panel(right, points, outcome, _OUTCOMES)
         right.set_title(f"by correctness in {last_round}")
-    for artist in figure.findobj(Text):
-        assert isinstance(artist, Text)
-        artist.set_parse_math(False)  # "$" in the name of a class is no formula
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
+    return figure_png(figure)
 
 
 def _panel(

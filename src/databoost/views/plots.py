@@ -54,7 +54,7 @@ def confusion_picture(counts: npt.NDArray[np.int64], classes: list[str], title: 
                 fontsize=9,
                 color="white" if shares[row, column] > 0.5 else "black",
             )
-    return _png(figure)
+    return figure_png(figure)
 
 
 def misclassified_grid(rows: pd.DataFrame, images: list[Pixels], title: str) -> bytes:
@@ -89,7 +89,7 @@ def misclassified_grid(rows: pd.DataFrame, images: list[Pixels], title: str) -> 
             pad=3,
         )
         axes.set_xlabel(str(row.image_id), fontsize=6, family="monospace", labelpad=2)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _show(axes: Axes, image: Pixels) -> None:
@@ -106,7 +106,8 @@ def _show(axes: Axes, image: Pixels) -> None:
         spine.set_color("#bbbbbb")
 
 
-def _png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
+    """Give a figure as a PNG file: the same figure, the same bytes."""
     for artist in figure.findobj(Text):
         assert isinstance(artist, Text)
         artist.set_parse_math(False)  # "$" in the name of a class is no formula
