@@ -27,7 +27,7 @@ ORDER = """
     views.plots views.pictures views.charts views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page
     views.sheets views.sheet_contents views.sheet_edits
-    provenance outcomes progress stores tracking publishing
+    trail provenance outcomes progress stores tracking publishing
     stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
     stages.boost stages.scores stages.map stages.report
     rounds

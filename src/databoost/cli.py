@@ -47,6 +47,7 @@ def main() -> None:
       databoost set boost.neighbors=5     edit params.yaml, checked
       databoost run                       round after round, until nothing is left to gain
       databoost rounds                    accuracy and failures, round by round
+      databoost image 0af255a41ffbc91b    one image, from its file through the rounds
       databoost sheet r00                 see the images, worst first, and say what is wrong
       databoost corrections import sheets/r00.xlsx
       databoost publish                   fill MLflow from DVC's outputs
@@ -117,6 +118,25 @@ def _tell_missing(params: "Params", found: set[str]) -> None:
     missing = [name for name in params.rounds if name not in found]
     if missing:
         click.echo(f"not complete: {', '.join(missing)} (`dvc repro` makes them)", err=True)
+
+
+@main.command("image")
+@click.argument("name", metavar="IMAGE")
+def show_image(name: str) -> None:
+    """Follow an IMAGE from its raw file through the rounds; an id, or the end of a file's path.
+
+    \b
+    Examples:
+      databoost image 0af255a41ffbc91b
+      databoost image "vii/scan 3.png"
+    """
+    from databoost.trail import find_image, trail_of
+
+    layout, params = open_project()
+    image_id = find_image(layout, name, params.rounds)
+    click.echo(image_id)
+    for place, told in trail_of(layout, image_id, params.rounds):
+        click.echo(f"  {place:<10}  {told}")
 
 
 @main.command()

@@ -1,0 +1,131 @@
+"""The trail of an image, on tables made by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from databoost.data.files import write_text
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import (
+    ADDITIONS,
+    DUPLICATES,
+    FINDINGS,
+    MANIFEST,
+    RAW_INDEX,
+    SHEET,
+    SUSPECTS,
+    Table,
+)
+from databoost.errors import DatasetError
+from databoost.layout import Layout
+from databoost.trail import find_image, trail_of
+
+ROUNDS = ("r00", "r01")
+BLANKS = {"text": "", "integer": 0, "number": 0.5, "truth": False}
+
+
+def lay(path: Path, table: Table, *rows: dict[str, Any]) -> None:
+    """Write a table; cells that a row does not name are blank."""
+    cells = {
+        column: [row.get(column, BLANKS[kind]) for row in rows]
+        for column, kind in table.columns.items()
+    }
+    write_table(path, table.frame(cells), table)
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.chdir(tmp_path)
+    layout = Layout(Path())
+    lay(
+        layout.raw_index, RAW_INDEX,
+        {"image_id": "q", "path": "val/i/a b.png", "split": "val", "label": "i"},
+        {"image_id": "p", "path": "train/v/a.png", "split": "train", "label": "v"},
+        {"image_id": "p", "path": "train/v/copy.png", "split": "train", "label": "v"},
+        {"image_id": "o", "path": "train/i/a.png", "split": "train", "label": "i"},
+    )  # fmt: skip
+    return layout
+
+
+def lay_rounds(layout: Layout) -> None:
+    write_text(layout.corrections, "image_id,action,value,reason\np,relabel,i,one stroke\n")
+    lay(
+        layout.duplicates, DUPLICATES,
+        {"image_id": "p", "path": "train/v/copy.png", "outcome": "dropped"},
+    )  # fmt: skip
+    lay(
+        layout.findings, FINDINGS,
+        {"finding": "near leak", "image_id": "o", "other_id": "p", "detail": "two labels"},
+        {"finding": "blank", "image_id": "p"},
+    )  # fmt: skip
+    lay(
+        layout.scores, SUSPECTS,
+        {"image_id": "p", "label_score": 0.01, "suggested_label": "i", "is_label_issue": True},
+        {"image_id": "q", "label_score": 0.75, "suggested_label": "i"},
+    )  # fmt: skip
+    for name, is_wrong in (("r00", True), ("r01", False)):
+        here = layout.round(name)
+        added = [{"image_id": "c"}] if name == "r01" else []
+        lay(here.manifest, MANIFEST, {"image_id": "q"}, {"image_id": "p"}, *added)
+        lay(
+            here.sheet, SHEET,
+            {"image_id": "q", "path": "val/i/q.png", "label": "i", "predicted_label": "v",
+             "p_predicted": 0.75, "loss": 2.0, "is_misclassified": is_wrong},
+        )  # fmt: skip
+    rows = (
+        {"image_id": "c", "label": "i", "parent_id": "p", "recipe": "v1:p:7", "query_id": "q",
+         "query_label": "i", "similarity": 0.875},
+        {"image_id": "d", "label": "v", "parent_id": "p", "recipe": "v1:p:8", "query_id": ""},
+    )  # fmt: skip
+    lay(layout.round("r01").additions, ADDITIONS, *rows)
+
+
+def test_a_failure_is_followed_to_what_was_added_for_it(layout: Layout) -> None:
+    lay_rounds(layout)
+    assert trail_of(layout, "q", ROUNDS) == [
+        ("raw", "data/raw/val/i/a b.png, given as val, i"),
+        ("scores", "label_score 0.750, suggested i; outlier_score 0.500"),
+        ("r00", "val/i/q.png, i: taken for v (p 0.750, loss 2.000)"),
+        ("r01", "added for it: c (i, 0.875)"),
+        ("r01", "val/i/q.png, i: right (p 0.750, loss 2.000)"),
+    ]
+
+
+def test_a_parent_is_followed_from_its_files_to_its_offspring(layout: Layout) -> None:
+    lay_rounds(layout)
+    assert trail_of(layout, "p", ROUNDS) == [
+        ("raw", "data/raw/train/v/a.png, given as train, v"),
+        ("raw", "data/raw/train/v/copy.png, given as train, v"),
+        ("ledger", "relabel i one stroke"),
+        ("duplicates", "train/v/copy.png: dropped"),
+        ("audit", "near leak with o two labels"),
+        ("audit", "blank"),
+        ("scores", "label_score 0.010 (an issue), suggested i; outlier_score 0.500"),
+        ("r01", "made of it: c, d"),
+    ]
+
+
+def test_an_addition_names_its_failure_and_its_parent(layout: Layout) -> None:
+    lay_rounds(layout)
+    assert trail_of(layout, "c", ROUNDS) == [
+        ("r01", "added for q (i), similarity 0.875, made of p, recipe v1:p:7")
+    ]
+    assert trail_of(layout, "d", ROUNDS) == [("r01", "added at random, made of p, recipe v1:p:8")]
+
+
+def test_before_any_round_there_is_the_file(layout: Layout) -> None:
+    assert trail_of(layout, "o", ROUNDS) == [("raw", "data/raw/train/i/a.png, given as train, i")]
+
+
+def test_images_are_found_by_id_and_by_the_end_of_a_path(layout: Layout) -> None:
+    assert find_image(layout, "p", ROUNDS) == "p"
+    assert find_image(layout, "a b.png", ROUNDS) == "q"
+    assert find_image(layout, "v/a.png", ROUNDS) == "p"
+    with pytest.raises(DatasetError, match=r"'c' is no image id .* \(none\); .*images\.csv lists"):
+        find_image(layout, "c", ROUNDS)
+    lay_rounds(layout)
+    assert find_image(layout, "c", ROUNDS) == "c"
+    two = r"'a\.png' .* \(2 images are called so: train/v/a\.png, train/i/a\.png\)"
+    with pytest.raises(DatasetError, match=two):
+        find_image(layout, "a.png", ROUNDS)
