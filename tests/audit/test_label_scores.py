@@ -29,11 +29,20 @@ def test_the_kernel_leaves_each_fold_out_as_a_refit_does() -> None:
     folds = np.arange(12) % 3
     found = kernel_scores(points, labels, 2, folds)
     train = folds != 0
-    apart = points[:, None].astype(np.float64) - points[None]
-    kernel = np.exp(-2.0 * (apart**2).sum(axis=2))
+    kernel = np.exp(4.0 * (points.astype(np.float64) @ points.T.astype(np.float64) - 1))
     targets = np.eye(2)[labels] - 0.5
     weights = np.linalg.solve(kernel[np.ix_(train, train)] + 0.3 * np.eye(8), targets[train])
     assert found[~train] == pytest.approx(kernel[np.ix_(~train, train)] @ weights + 0.5)
+
+
+def test_a_blank_image_tells_nothing_of_the_others() -> None:
+    points, labels = clusters(10)
+    folds = np.arange(20) % 4
+    alone = kernel_scores(points, labels, 2, folds)
+    blank = np.concatenate([points, np.zeros((1, 3), dtype=np.float32)])
+    found = kernel_scores(blank, np.append(labels, 0), 2, np.append(folds, 0))
+    assert found[:20] == pytest.approx(alone, abs=0.02)
+    assert found[20] == pytest.approx([0.5, 0.5], abs=0.05)
 
 
 def test_landmarks_come_close_to_all_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,10 +69,10 @@ def kernel_scores(
 
 
 def _kernel(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> Numbers:
-    one, other = first.astype(np.float64), second.astype(np.float64)
-    # Float32 rounds the lengths of unit vectors; with 1 in their place no root could be drawn.
-    lengths = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None, :]
-    kernel: Numbers = np.exp(-_GAMMA * np.maximum(lengths - 2 * one @ other.T, 0.0))
+    """Gaussian between unit vectors; a blank image, a vector of zeros, is far from all."""
+    # In float64, and nothing clipped: otherwise rounding keeps a root from being drawn.
+    products = first.astype(np.float64) @ second.T.astype(np.float64)
+    kernel: Numbers = np.exp(2 * _GAMMA * (products - 1))
     return kernel
 
 
