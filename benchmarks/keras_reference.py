@@ -17,7 +17,8 @@ import torch
 from databoost.data.images import read_image
 from databoost.data.lettering import NUMERALS
 from databoost.data.resizing import TapStore
-from databoost.model.training import Examples, train_model
+from databoost.model.batches import Examples
+from databoost.model.training import train_model
 from databoost.params import read_params
 
 KERAS = 0.662

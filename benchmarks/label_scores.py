@@ -36,8 +36,9 @@ from databoost.data.images import ImageFiles, image_id
 from databoost.data.resizing import TapStore
 from databoost.data.synthetic import write_synthetic
 from databoost.data.tables import MANIFEST
+from databoost.model.batches import Examples
 from databoost.model.evaluation import pick_device, predict
-from databoost.model.training import Examples, train_model
+from databoost.model.training import train_model
 from databoost.params import Params, read_params
 
 Numbers = npt.NDArray[np.float64]

@@ -24,7 +24,9 @@ from torch.nn.functional import cross_entropy
 
 from databoost.data.resizing import TapStore
 from databoost.model.architectures import Classifier, build_model
-from databoost.model.training import Examples, epoch_order, train_model
+from databoost.model.batches import Examples, epoch_order
+from databoost.model.processor import use_cpu
+from databoost.model.training import train_model
 from databoost.sections import ModelParams, TrainParams
 
 N_CLASSES = 10
@@ -35,7 +37,7 @@ def settings(epochs: int, threads: int) -> TrainParams:
     """Give the competition's training, shortened."""
     return TrainParams(
         epochs=epochs, batch_size=8, learning_rate=1e-4, epsilon=1e-7, weight_decay=0.0, seed=0,
-        threads=threads, accelerator="cpu", devices=1, precision="32-true",
+        threads=threads, accelerator="cpu", devices=1, strategy="auto", precision="32-true",
     )  # fmt: skip
 
 
@@ -116,7 +118,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    use_cpu(given.threads)  # as the stages do; the bare loops have it too
     train, val = random_examples(given.images, 0), random_examples(given.images // 4, 1)
     variants: dict[str, Callable[[int], Weights]] = {
         "train_model (Lightning)": lambda epochs: lightning(train, val, epochs),

@@ -9,7 +9,7 @@ import torch
 from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
 from databoost.data.resizing import TapStore
 from databoost.errors import DatasetError, ParamsError
-from databoost.model.training import Examples
+from databoost.model.batches import Examples
 from databoost.sections import ModelParams, ScoresParams
 
 MODEL = ModelParams(architecture="fixed", image_size=32)

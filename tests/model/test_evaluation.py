@@ -11,6 +11,7 @@ from databoost.data.tables import CONFUSION, MANIFEST, SHEET
 from databoost.errors import ParamsError
 from databoost.model.architectures import build_model
 from databoost.model.evaluation import (
+    WorstImages,
     confusion_counts,
     image_sheet,
     pick_device,
@@ -193,3 +194,27 @@ def test_the_number_of_threads_is_the_parameter():
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+@pytest.mark.parametrize("n_kept", [0, 1, 2, 10])
+def test_the_worst_images_of_val_are_those_of_the_sheet(at_once, n_kept):
+    random = np.random.default_rng(n_kept)
+    shares = random.integers(1, 4, (30, 3)).astype(np.float64)  # equal losses among them
+    shares /= shares.sum(axis=1, keepdims=True)
+    manifest = make_manifest(
+        [
+            (f"{number % 10}", ("val", "train")[number // 20], CLASSES[number % 3], tuple(share))
+            for number, share in enumerate(shares)
+        ]
+    )
+    pixels = [np.full((1, 1, 1), number, dtype=np.uint8) for number in range(30)]
+    worst = WorstImages(manifest, CLASSES, n_kept)
+    for start in range(0, 30, at_once):
+        part = slice(start, start + at_once)
+        worst.see(np.log(shares[part]), pixels[part])
+    sheet = image_sheet(manifest, np.log(shares), CLASSES)
+    wrong = sheet[(sheet["split"] == "val") & sheet["is_misclassified"]].head(n_kept)
+    numbers = {path: number for number, path in enumerate(manifest["path"])}
+    assert len(numbers) == 30
+    assert [image.item() for image in worst.images()] == [numbers[path] for path in wrong["path"]]

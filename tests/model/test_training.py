@@ -1,6 +1,5 @@
 """The fixed loop against a handmade one; resuming after a real kill; what it refuses."""
 
-import hashlib
 import signal
 import subprocess
 import sys
@@ -15,18 +14,15 @@ import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from trainings import CLASSES, digests, make_examples, run, stop_in_epoch
 
-from databoost.data.resizing import TapStore
-from databoost.data.tablefiles import write_table
 from databoost.data.tables import CURVE
 from databoost.errors import DatasetError, ParamsError
-from databoost.model import training
+from databoost.model import batches, loop, steps
 from databoost.model.architectures import build_model
-from databoost.model.checkpoints import Checkpoint, save_checkpoint
-from databoost.model.training import Examples, Trained, epoch_order, forget_training, train_model
-from databoost.sections import ModelParams, TrainParams
-
-CLASSES = ["a", "b", "c"]
+from databoost.model.batches import Examples, epoch_order
+from databoost.model.checkpoints import Checkpoint
+from databoost.model.training import forget_training
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,54 +32,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def make_settings(**changes: Any) -> TrainParams:
-    values: dict[str, Any] = {
-        "epochs": 3,
-        "batch_size": 8,
-        "learning_rate": 1e-3,
-        "epsilon": 1e-7,
-        "weight_decay": 0.0,
-        "seed": 0,
-        "threads": 1,
-        "accelerator": "cpu",
-        "devices": "auto",
-        "precision": "32-true",
-    }
-    return TrainParams(**(values | changes))
-
-
-def make_examples(n: int, seed: int) -> Examples:
-    """Noise with a bright band whose place is the class, as far as the noise lets it be seen."""
-    random = np.random.default_rng(seed)
-    labels = torch.arange(n) % len(CLASSES)
-    images = random.integers(0, 200, (n, 32, 32, 1), dtype=np.uint8)
-    for image, label in zip(images, labels.tolist(), strict=True):
-        image[8 * label : 8 * label + 8] += 40
-    return Examples(TapStore(list(images), 32), labels)
-
-
-def run(
-    state: Path, architecture: str = "fixed", n_train: int = 21, n_val: int = 12, **changes: Any
-) -> Trained:
-    return train_model(
-        make_examples(n_train, seed=1),
-        make_examples(n_val, seed=2),
-        CLASSES,
-        ModelParams(architecture=architecture, image_size=32),
-        make_settings(**changes),
-        state,
-    )
-
-
-def digests(trained: Trained, folder: Path) -> tuple[str, str]:
-    """SHA-256 of the files that ``train`` writes."""
-    save_checkpoint(folder / "best.ckpt", trained.checkpoint)
-    write_table(folder / "curve.csv", trained.curve, CURVE)
-    files = (folder / "best.ckpt", folder / "curve.csv")
-    checkpoint, curve = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
-    return checkpoint, curve
 
 
 def test_same_weights_and_curve_as_a_handmade_loop(tmp_path):
@@ -159,7 +107,7 @@ def test_threads_are_a_parameter_and_not_the_machine(tmp_path):
 
 def test_finished_training_is_taken_up_again_without_work(tmp_path, monkeypatch):
     first = digests(run(tmp_path / "state"), tmp_path / "first")
-    monkeypatch.setattr(training, "cross_entropy", None)
+    monkeypatch.setattr(steps, "cross_entropy", None)
     assert digests(run(tmp_path / "state"), tmp_path / "again") == first
     forget_training(tmp_path / "state")
     assert not (tmp_path / "state").exists()
@@ -171,7 +119,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
-from test_training import run
+from trainings import run
 torch.set_num_threads(1)
 run(Path(sys.argv[2]), n_train=9, epochs=30)
 """
@@ -185,7 +133,7 @@ def curve_rows(state: Path) -> int:
 def test_killed_training_resumes_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
     state = tmp_path / "state"
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(state)],
+        [sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), str(state)],
         stderr=subprocess.DEVNULL,
     )
     while not (state / "last.ckpt").exists() or curve_rows(state) < 5:
@@ -202,7 +150,7 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(tmp_path, monkeypa
         epochs.append(epoch)
         return epoch_order(n_examples, seed, epoch)
 
-    monkeypatch.setattr(training, "epoch_order", spy)
+    monkeypatch.setattr(batches, "epoch_order", spy)
     resumed = digests(run(state, n_train=9, epochs=30), tmp_path / "resumed")
     assert epochs == list(range(n_done, 30))
     epochs.clear()
@@ -211,22 +159,6 @@ def test_killed_training_resumes_and_ends_with_the_same_bytes(tmp_path, monkeypa
         == resumed
     )
     assert epochs == list(range(30))
-
-
-def stop_in_epoch(
-    number: int,
-    monkeypatch: pytest.MonkeyPatch,
-    how: BaseException = OSError("the power is off"),  # noqa: B008
-) -> None:
-    """Let trainings break off at the second batch of an epoch, once a batch is through."""
-    step = training.FixedTraining.training_step
-
-    def breaking(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
-        if (self.current_epoch, batch_idx) == (number, 1):
-            raise how
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(training.FixedTraining, "training_step", breaking)
 
 
 def test_dropout_resumes_identically(tmp_path, monkeypatch):
@@ -266,13 +198,13 @@ def test_half_written_checkpoint_is_never_resumed(tmp_path, monkeypatch):
 
 def test_lone_last_image_joins_the_batch_before_where_batch_norm_needs_two(tmp_path, monkeypatch):
     sizes = []
-    step = training.FixedTraining.training_step
+    step = loop.FixedTraining._step
 
-    def spy(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
-        sizes.append(len(batch[1]))
-        return step(self, batch, batch_idx)
+    def spy(self: Any, examples: Examples, which: torch.Tensor) -> Any:
+        sizes.append(len(which))
+        return step(self, examples, which)
 
-    monkeypatch.setattr(training.FixedTraining, "training_step", spy)
+    monkeypatch.setattr(loop.FixedTraining, "_step", spy)
     run(tmp_path / "a", "resnet18", n_train=17, epochs=1)
     run(tmp_path / "b", "fixed", n_train=17, epochs=1)
     assert sizes == [8, 9, 8, 8, 1]
@@ -294,12 +226,13 @@ def test_other_precisions_train(tmp_path, precision):
     [
         ({"accelerator": "quantum"}, r"refuses train\.accelerator 'quantum', .* invalid accel"),
         ({"accelerator": "tpu"}, r"refuses train\.accelerator 'tpu'"),
-        ({"devices": 0}, r"train\.devices 0, train\.precision '32-true': .*devices=0"),
+        ({"devices": 0}, r"train\.devices 0, train\.strategy 'auto', .*'32-true': .*devices=0"),
         ({"devices": (0,)}, r"train\.devices \(0,\)"),
         (
-            {"devices": "2"},
-            r"train\.devices is '2'; the fixed training \(batches of 8\) runs on one",
+            {"devices": "9"},
+            r"train\.devices is '9', 9 of them, but a batch has 8 images, and each device takes",
         ),
+        ({"strategy": "telepathy"}, r"train\.strategy 'telepathy', .*telepathy"),
         ({"precision": "8"}, r"train\.precision '8': Precision '8' is invalid"),
         ({"architecture": "resnet7"}, r"architecture is 'resnet7'; allowed are fixed"),
         (
@@ -319,6 +252,53 @@ def test_other_precisions_train(tmp_path, precision):
 def test_what_cannot_be_trained_is_refused(tmp_path, changes, message):
     with pytest.raises(ParamsError, match=message):
         run(tmp_path, **changes)
+
+
+def test_fewer_images_than_devices_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"has 1 training images, fewer than the 2 devices"):
+        run(tmp_path, n_train=1, devices=2)
+
+
+SHARED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+from torch import nn
+from databoost.model import training
+from databoost.model.architectures import Classifier
+from trainings import run
+
+def without_batch_norm(architecture, n_classes, seed):
+    torch.manual_seed(seed)
+    body = nn.Sequential(nn.Conv2d(3, 4, 5, stride=4), nn.ReLU(), nn.Flatten())
+    return Classifier(body, 196, n_classes, (100.0, 100.0, 100.0), (50.0, 50.0, 50.0))
+
+training.build_model = without_batch_norm
+folder = Path(sys.argv[2])
+shared = run(folder / "shared", devices=2, strategy="ddp")  # the helper process ends in here
+alone = run(folder / "alone")
+for name, weights in alone.checkpoint.weights.items():
+    torch.testing.assert_close(shared.checkpoint.weights[name], weights, rtol=1e-4, atol=1e-6)
+difference = (alone.curve - shared.curve).abs().to_numpy().max()
+assert difference < 1e-5, (alone.curve, shared.curve)
+print("epochs:", len(shared.curve))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_share_a_batch_and_end_with_the_same_weights(tmp_path):
+    """Batches of 8, 8 and 5, so that shares differ; without batch norm, which sees a share."""
+    script = tmp_path / "shared.py"  # Lightning runs it again for the second device
+    script.write_text(SHARED, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), str(Path(__file__).parents[1]), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "epochs: 3\n"), done.stderr
+    assert done.stderr.count("train: 100%") == 2
 
 
 @pytest.mark.parametrize(("n_train", "n_val"), [(0, 3), (3, 0)])

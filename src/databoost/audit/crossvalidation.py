@@ -23,7 +23,7 @@ from databoost.data.files import write_bytes
 from databoost.data.resizing import TapStore
 from databoost.errors import DatasetError, ParamsError
 from databoost.model.architectures import Classifier, build_model, refusal
-from databoost.model.training import Examples, batch_sizes, epoch_order
+from databoost.model.batches import Examples, batch_sizes, epoch_order
 from databoost.sections import ModelParams, ScoresParams
 
 _BATCH = 256

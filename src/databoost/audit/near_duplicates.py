@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import imagehash
 import numpy as np
@@ -33,15 +34,21 @@ class Fingerprints:
     hashes: npt.NDArray[np.uint64]
     strokes: npt.NDArray[np.float32]
 
+    @classmethod
+    def joined(cls, parts: Sequence["Fingerprints"]) -> "Fingerprints":
+        """Put the fingerprints of one or more parts together, in their order."""
+        return cls(
+            np.concatenate([part.hashes for part in parts]),
+            np.concatenate([part.strokes for part in parts]),
+        )
+
 
 def fingerprint(images: Sequence[Pixels]) -> Fingerprints:
-    """Take the fingerprints of images, a few hundred of them decoded at a time."""
-    hashes, strokes = [np.zeros(0, dtype=np.uint64)], []
-    for start in range(0, max(len(images), 1), _AT_ONCE):
-        part = list(images[start : start + _AT_ONCE])
-        hashes.append(np.array([_hash(pixels) for pixels in part], dtype=np.uint64))
-        strokes.append(gradient_descriptors(part))
-    return Fingerprints(np.concatenate(hashes), np.concatenate(strokes))
+    """Take the fingerprints of images, each asked for once, a few hundred of them at a time."""
+    stream, parts = iter(images), []
+    while part := list(islice(stream, _AT_ONCE)):
+        parts.append(_fingerprint(part))
+    return Fingerprints.joined(parts or [_fingerprint([])])
 
 
 def find_pairs(prints: Fingerprints, rules: AuditParams) -> pd.DataFrame:
@@ -105,6 +112,11 @@ def group_pairs(pairs: pd.DataFrame, n_images: int) -> npt.NDArray[np.int64]:
     first = np.unique(numbers, return_index=True)[1]
     groups: npt.NDArray[np.int64] = np.argsort(np.argsort(first))[numbers].astype(np.int64)
     return groups
+
+
+def _fingerprint(images: Sequence[Pixels]) -> Fingerprints:
+    hashes = np.array([_hash(pixels) for pixels in images], dtype=np.uint64)
+    return Fingerprints(hashes, gradient_descriptors(images))
 
 
 def _hash(pixels: Pixels) -> int:

@@ -1,5 +1,6 @@
 """One row an image: what the model says of it, and how sure it is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,17 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from databoost.data.images import Pixels
 from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, SHEET
 from databoost.errors import ParamsError
 from databoost.model.architectures import Classifier
+from databoost.model.processor import use_cpu
 from databoost.sections import TrainParams
 
 Probabilities = npt.NDArray[np.float64]
-_BATCH = 64
+#: Images that go through a model at once.
+BATCH = 64
 _DECIMALS = 6
 
 
@@ -32,7 +36,7 @@ def pick_device(settings: TrainParams) -> torch.device:
     ParamsError
         If there is no such device here.
     """
-    torch.set_num_threads(settings.threads)
+    use_cpu(settings.threads)
     accelerator = settings.accelerator
     available = {
         "cpu": True,
@@ -61,10 +65,47 @@ def predict(model: Classifier, images: TapStore, device: torch.device) -> Probab
     images = images.to(device)
     found = [torch.zeros((0, model.head.out_features), dtype=torch.float64)]
     with torch.inference_mode():
-        for start in range(0, len(images), _BATCH):
-            logits = model(images.batch(slice(start, start + _BATCH)))
+        for start in range(0, len(images), BATCH):
+            logits = model(images.batch(slice(start, start + BATCH)))
             found.append(logits.double().log_softmax(dim=1).cpu())
     return torch.cat(found).numpy()
+
+
+class WorstImages:
+    """The worst misclassified validation images, kept as all images pass by.
+
+    Parameters
+    ----------
+    manifest
+        All images (``MANIFEST`` columns), in the order in which they pass.
+    classes
+        Labels in the order of the predictions.
+    n_kept
+        Images that are kept at most.
+    """
+
+    def __init__(self, manifest: pd.DataFrame, classes: list[str], n_kept: int) -> None:
+        self._given = _positions(manifest["label"], classes)
+        self._is_val = (manifest["split"] == "val").to_numpy()
+        self._names = list(zip(manifest["image_id"], manifest["path"], strict=True))
+        self._n_kept, self._n_seen = n_kept, 0
+        self._kept: list[tuple[tuple[float, str, str], Pixels]] = []
+
+    def see(self, log_probabilities: Probabilities, images: Sequence[Pixels]) -> None:
+        """Look at the next images and at what was predicted of them, (n, n_classes) float64."""
+        rows = slice(self._n_seen, self._n_seen + len(images))
+        given, self._n_seen = self._given[rows], rows.stop
+        is_wrong = self._is_val[rows] & (log_probabilities.argmax(axis=1) != given)
+        losses = _losses(log_probabilities, given)
+        for number in np.flatnonzero(is_wrong).tolist():
+            order = (-losses[number], *self._names[rows.start + number])
+            self._kept.append((order, images[number]))
+        self._kept.sort(key=lambda kept: kept[0])
+        del self._kept[self._n_kept :]
+
+    def images(self) -> list[Pixels]:
+        """Give the pixels of those kept, in the order of the :func:`image_sheet`."""
+        return [image for _, image in self._kept]
 
 
 def image_sheet(
@@ -88,8 +129,7 @@ def image_sheet(
         is ``p_label`` minus the best other class, from -1 to 1, below 0 where misclassified;
         ``loss`` is -log(p_label), in nats.
     """
-    position = {label: number for number, label in enumerate(classes)}
-    given = np.array([position[label] for label in manifest["label"]], dtype=np.int64)
+    given = _positions(manifest["label"], classes)
     predicted = log_probabilities.argmax(axis=1)
     rows = np.arange(len(given))
     others = log_probabilities.copy()
@@ -104,7 +144,7 @@ def image_sheet(
         "p_label": p_label.round(_DECIMALS),
         "p_predicted": np.exp(log_probabilities[rows, predicted]).round(_DECIMALS),
         "margin": (p_label - np.exp(others.max(axis=1, initial=-np.inf))).round(_DECIMALS) + 0.0,
-        "loss": (-log_probabilities[rows, given]).round(_DECIMALS) + 0.0,
+        "loss": _losses(log_probabilities, given),
         "is_misclassified": predicted != given,
     }
     sheet = SHEET.frame(columns)
@@ -149,3 +189,17 @@ def confusion_counts(sheet: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     counts = sheet.groupby(["split", "label", "predicted_label"]).size()
     frame = counts.reindex(every, fill_value=0).rename("n_images").reset_index()
     return CONFUSION.frame({column: frame[column].to_numpy() for column in CONFUSION.columns})
+
+
+def _positions(labels: pd.Series, classes: list[str]) -> npt.NDArray[np.int64]:
+    position = {label: number for number, label in enumerate(classes)}
+    return np.array([position[label] for label in labels], dtype=np.int64)
+
+
+def _losses(
+    log_probabilities: Probabilities, given: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Loss of each image as the sheet holds it."""
+    rows = np.arange(len(given))
+    losses: npt.NDArray[np.float64] = (-log_probabilities[rows, given]).round(_DECIMALS) + 0.0
+    return losses

@@ -1,4 +1,4 @@
-"""The Lightning trainer of the fixed loop: one device, whole checkpoints, and nothing to read."""
+"""The Lightning trainer of the fixed loop: whole checkpoints, nothing to read, nothing to spare."""
 
 import io
 import logging
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from databoost.data.files import write_bytes
 from databoost.errors import ParamsError
+from databoost.model.processor import use_cpu
 from databoost.sections import TrainParams
 
 #: What the best epoch is chosen by.
@@ -32,6 +33,7 @@ class EpochBar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar at the epoch where the training starts or resumes."""
         self.bar = tqdm(
+            disable=not trainer.is_global_zero,
             total=trainer.max_epochs,
             initial=trainer.current_epoch,
             desc=self.title,
@@ -74,21 +76,23 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def make_trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Path) -> pl.Trainer:
-    """Build the trainer of the fixed loop: one device, no logger, checkpoints in `state`.
+    """Build the trainer of the fixed loop: no logger, checkpoints in `state`.
 
     PyTorch runs with ``settings.threads`` CPU threads from now on.
 
     Raises
     ------
     ParamsError
-        If Lightning refuses accelerator, devices or precision, or there is more than one device.
+        If Lightning refuses accelerator, devices, strategy or precision, or a batch is smaller
+        than the number of devices.
     """
     devices = list(settings.devices) if isinstance(settings.devices, tuple) else settings.devices
-    torch.set_num_threads(settings.threads)
+    use_cpu(settings.threads)
     try:
         trainer = pl.Trainer(
             accelerator=settings.accelerator,
             devices=1 if devices == "auto" else devices,
+            strategy=settings.strategy,
             precision=settings.precision,  # type: ignore[arg-type]
             max_epochs=settings.epochs,
             callbacks=callbacks,
@@ -99,16 +103,21 @@ def make_trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Pat
             enable_model_summary=False,
             num_sanity_val_steps=0,
             deterministic="warn",
+            # Batch norm sees the whole batch then; PyTorch has no such layer for the CPU.
+            sync_batchnorm=torch.cuda.is_available(),
         )
     except Exception as error:  # Lightning raises its own, ValueError and RuntimeError alike
         raise ParamsError(
             f"Lightning refuses train.accelerator {settings.accelerator!r}, train.devices "
-            f"{settings.devices!r}, train.precision {settings.precision!r}: {error}"
+            f"{settings.devices!r}, train.strategy {settings.strategy!r}, train.precision "
+            f"{settings.precision!r}: {error}"
         ) from error
-    if trainer.world_size > 1:
+    # With deterministic algorithms PyTorch fills every new tensor before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if trainer.world_size > settings.batch_size:
         raise ParamsError(
-            f"train.devices is {settings.devices!r}; the fixed training (batches of "
-            f"{settings.batch_size}) runs on one device: auto, 1, or a list of one"
+            f"train.devices is {settings.devices!r}, {trainer.world_size} of them, but a batch has "
+            f"{settings.batch_size} images, and each device takes one or more of it"
         )
     return trainer
 

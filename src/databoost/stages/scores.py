@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,20 +10,20 @@ import torch
 
 from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
 from databoost.audit.label_scores import kernel_scores, neighbour_similarity, score_labels
-from databoost.audit.near_duplicates import find_pairs, fingerprint, group_pairs
+from databoost.audit.near_duplicates import Fingerprints, find_pairs, fingerprint, group_pairs
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import write_table
 from databoost.data.tables import SCORES
 from databoost.layout import Layout
+from databoost.model.batches import Examples
 from databoost.model.evaluation import pick_device
-from databoost.model.training import Examples, forget_training
+from databoost.model.training import forget_training
 from databoost.params import Params
 
 _SHOWN = 10
-#: Bytes of decoded images that are kept from the fingerprints to the network's input.
-_MEMORY = 2 * 2**30
+_AT_ONCE = 256  # images in memory
 #: The kernel's folds; they cost nothing, and more of them leave more to learn from.
 _KERNEL_FOLDS = 10
 
@@ -32,11 +33,10 @@ def scores(layout: Layout, params: Params) -> None:
     here = layout.round("r00")
     manifest = read_manifest(here.manifest, here.dataset)
     classes = read_classes(layout.classes)
-    images = ImageFiles([here.dataset / path for path in manifest["path"]], _MEMORY)
-    prints = fingerprint(images)
+    prints, images = _look([here.dataset / path for path in manifest["path"]], params)
     groups = group_pairs(find_pairs(prints, params.audit), len(images))
     labels = np.array([classes.index(label) for label in manifest["label"]], dtype=np.int64)
-    examples = Examples(TapStore(images, params.model.image_size), torch.from_numpy(labels))
+    examples = Examples(images, torch.from_numpy(labels))
     settings = {name: getattr(params, name).model_dump() for name in ("audit", "model", "scores")}
     place = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes])
     state = layout.state / "scores" / hashlib.sha256(place.encode()).hexdigest()[:16]
@@ -51,6 +51,15 @@ def scores(layout: Layout, params: Params) -> None:
     write_table(layout.scores, table, SCORES)
     forget_training(state)
     print(summary(table))
+
+
+def _look(paths: list[Path], params: Params) -> tuple[Fingerprints, TapStore]:
+    """Decode every image once, for its fingerprint and for the network's input."""
+    prints, stores = [], []
+    for part in ImageFiles(paths).parts(_AT_ONCE):
+        prints.append(fingerprint(part))
+        stores.append(TapStore(part, params.model.image_size))
+    return Fingerprints.joined(prints), TapStore.joined(stores)
 
 
 def summary(table: pd.DataFrame) -> str:

@@ -11,13 +11,15 @@ import torch
 
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import read_json, whole_folder, write_json
+from databoost.data.halves import in_mining_half
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import write_table
 from databoost.data.tables import CURVE
 from databoost.layout import Layout, RoundLayout
+from databoost.model.batches import Examples
 from databoost.model.checkpoints import save_checkpoint
-from databoost.model.training import Examples, Trained, forget_training, train_model
+from databoost.model.training import Trained, forget_training, train_model
 from databoost.params import Params, round_name, round_number
 
 
@@ -54,6 +56,7 @@ def train(layout: Layout, params: Params, name: str) -> None:
 def training_key(manifest: Path, params: Params) -> str:
     """Name a training by its input: 16 hex digits of snapshot and parameters."""
     settings = params.train.model_dump(mode="json") | {"model": params.model.model_dump()}
+    settings |= {"mine_on": params.boost.mine_on}
     content = hashlib.sha256(manifest.read_bytes()).hexdigest() + json.dumps(
         settings, sort_keys=True
     )
@@ -80,6 +83,8 @@ def _examples(
     manifest: pd.DataFrame, split: str, here: RoundLayout, params: Params, classes: list[str]
 ) -> Examples:
     rows = manifest[manifest["split"] == split]
+    if split == "val" and params.boost.mine_on == "half":
+        rows = rows[~in_mining_half(rows["image_id"])]
     images = ImageFiles([here.dataset / path for path in rows["path"]])
     labels = torch.tensor([classes.index(label) for label in rows["label"]], dtype=torch.int64)
     return Examples(TapStore(images, params.model.image_size), labels)

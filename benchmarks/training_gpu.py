@@ -1,0 +1,112 @@
+"""One round on a GPU: steps captured as a CUDA graph beside steps as Lightning takes them.
+
+    python benchmarks/training_gpu.py
+    python benchmarks/training_gpu.py --images 2000 --epochs 10 --seeds 3
+
+Trains the fixed model in batches of eight on drawings of the built-in dataset, nine tenths of the
+images for training and the rest for validation, with a captured step and, on the same images and
+seeds, without. Prints a row a training as it ends, then seconds and validation accuracy of both.
+Equal accuracies within the spread of the seeds are what a captured step must give; on one
+machine the weights should even be equal.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from databoost.data.images import read_image
+from databoost.data.lettering import NUMERALS
+from databoost.data.resizing import TapStore
+from databoost.data.synthetic import write_synthetic
+from databoost.model import loop
+from databoost.model.batches import Examples
+from databoost.model.training import Trained, train_model
+from databoost.sections import ModelParams, SyntheticParams, TrainParams
+
+
+def drawn(n_images: int) -> tuple[Examples, Examples]:
+    """Draw the built-in dataset at this size: training and validation images."""
+    n_val = n_images // 10
+    params = SyntheticParams(
+        n_train=n_images - n_val, n_val=n_val, n_test=0, image_size=64, wrong_labels=0.06,
+        not_numerals=0.03, leaks=0.0, unseen_styles=0.15, seed=0,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        write_synthetic(params, Path(folder))
+        return read_split(Path(folder), "train"), read_split(Path(folder), "val")
+
+
+def read_split(folder: Path, split: str) -> Examples:
+    """Read ``<split>/<class>/*.png``."""
+    paths = sorted(folder.glob(f"**/{split}/*/*.png"))
+    labels = [NUMERALS.index(path.parent.name) for path in paths]
+    return Examples(TapStore([read_image(path) for path in paths], 32), torch.tensor(labels))
+
+
+def timed(
+    train: Examples, val: Examples, epochs: int, seed: int, accelerator: str
+) -> tuple[float, Trained]:
+    """Train; gives the seconds that it took, start-up and capture included."""
+    settings = TrainParams(
+        epochs=epochs, batch_size=8, learning_rate=1e-4, epsilon=1e-7, weight_decay=0.0,
+        seed=seed, threads=1, accelerator=accelerator, devices=1, strategy="auto",
+        precision="32-true",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as state:
+        started = time.perf_counter()
+        trained = train_model(
+            train, val, list(NUMERALS), ModelParams(architecture="fixed", image_size=32), settings,
+            Path(state),
+        )  # fmt: skip
+        return time.perf_counter() - started, trained
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=10_000, help="training and validation")
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument(
+        "--accelerator", default="cuda", help="cpu only tries the script: nothing is captured there"
+    )
+    given = parser.parse_args()
+    train, val = drawn(given.images)
+    captures = {
+        "captured": loop.FixedTraining._can_capture,
+        "as Lightning takes them": lambda _: False,
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in captures}
+    ends: list[bool] = []
+    for seed in range(given.seeds):
+        weights = []
+        for name, spent in found.items():
+            with mock.patch.object(loop.FixedTraining, "_can_capture", captures[name]):
+                seconds, trained = timed(train, val, given.epochs, seed, given.accelerator)
+            spent.append((seconds, float(trained.curve["val_accuracy"].max())))
+            weights.append(trained.checkpoint.weights)
+            print(f"  seed {seed}, {name}: {seconds:.1f} s, {spent[-1][1]:.4f}", flush=True)
+        first, second = weights
+        ends.append(all(torch.equal(first[name], second[name]) for name in first))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    print(f"\n{device}, torch {torch.__version__}, {len(train)} + {len(val)} images, ", end="")
+    print(f"{given.epochs} epochs, batch 8")
+    print(f"{'steps':26}{'seconds':>9}  range{'':13}{'best validation accuracy':>26}")
+    for name, spent in found.items():
+        seconds, accuracies = zip(*spent, strict=True)
+        print(
+            f"{name:26}{statistics.median(seconds):9.1f}  {min(seconds):.1f} to {max(seconds):.1f}"
+            f"{statistics.mean(accuracies):24.4f} ({min(accuracies):.4f} to {max(accuracies):.4f})"
+        )
+    print(f"both end with the same weights: {sum(ends)} of {len(ends)} seeds")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""One step of the fixed loop, as Lightning runs it, and as one CUDA graph.
+
+At batches of eight a GPU waits for Python: a step is some three hundred small kernels, and each
+costs more to launch than to run. Captured once, they are launched together. The graph reads its
+batch from fixed places in memory, so it serves batches of one size; the others, an epoch's last
+one mostly, take the ordinary way on the same weights.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from databoost.model.architectures import Classifier
+
+Replay = Callable[[], object]
+#: Ordinary steps before a capture, in which cuDNN, cuBLAS and the optimiser set themselves up.
+_WARM_UP = 3
+
+
+class Outcome(NamedTuple):
+    """What the learning curve needs of a batch: mean loss (), and (n,) int64 of each image."""
+
+    loss: torch.Tensor
+    predicted: torch.Tensor
+    labels: torch.Tensor
+
+
+def judge(model: Classifier, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
+    """Classify (n, 3, size, size) images; the loss is the mean cross-entropy, in nats."""
+    logits = model(images)
+    return Outcome(cross_entropy(logits, labels), logits.argmax(dim=1), labels)
+
+
+@contextmanager
+def fresh_autocast() -> Iterator[None]:
+    """Let autocast convert weights at every use, since they change within the block.
+
+    Autocast keeps converted weights until its context ends, and Lightning's spans a whole call of
+    ``training_step``; a CUDA graph would keep them for ever.
+    """
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def capture_on_cuda(step: Replay) -> Replay:
+    """Record what `step` launches on the GPU, without running it, as a CUDA graph."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+class CapturedStep:
+    """A whole step (gather, forward, backward, update) recorded once and replayed.
+
+    Parameters
+    ----------
+    step
+        Runs one step on the examples at the (n,) int64 positions it is given. It may be called
+        only on the device's own tensors, and must not wait for the device.
+    state
+        Lists every tensor that a step changes; asked anew at each call, since an optimiser makes
+        its own at the first step.
+    capture
+        Records a call and gives what replays it.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[torch.Tensor], Outcome],
+        state: Callable[[], Iterable[torch.Tensor]],
+        capture: Callable[[Replay], Replay] = capture_on_cuda,
+    ) -> None:
+        self._step, self._state, self._capture = step, state, capture
+        self._which = torch.empty(0, dtype=torch.int64)
+        self._outcome: Outcome | None = None
+        self._replay: Replay | None = None
+        self._is_refused = False
+
+    def run(self, which: torch.Tensor) -> Outcome | None:
+        """Step on the examples at `which`; None if the graph does not fit, and nothing was done.
+
+        The first call captures, and decides what size fits.
+        """
+        if self._replay is None and not self._is_refused:
+            self._record(which)
+        if self._replay is None or self._outcome is None or which.shape != self._which.shape:
+            return None
+        self._which.copy_(which)
+        self._replay()
+        loss, predicted, labels = (tensor.clone() for tensor in self._outcome)
+        return Outcome(loss, predicted, labels)
+
+    def _record(self, which: torch.Tensor) -> None:
+        self._which = which.clone()
+        before = [(tensor, tensor.clone()) for tensor in self._state()]
+        random = torch.cuda.get_rng_state_all() if which.is_cuda else []
+        try:
+            self._warm_up()
+            self._replay = self._capture(self._keep)
+        except RuntimeError as error:  # whatever a capture refuses, CUDA's own errors among it
+            self._is_refused = True
+            warnings.warn(
+                f"the training step could not be captured as a CUDA graph and runs slower: {error}",
+                stacklevel=2,
+            )
+        finally:
+            self._restore(before)
+            if random:
+                torch.cuda.set_rng_state_all(random)
+
+    def _warm_up(self) -> None:
+        if not self._which.is_cuda:
+            for _ in range(_WARM_UP):
+                self._step(self._which)
+            return
+        # On a stream of its own, as PyTorch's notes on CUDA graphs demand.
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                self._step(self._which)
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def _keep(self) -> None:
+        self._outcome = self._step(self._which)
+
+    def _restore(self, before: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        values = {id(tensor): value for tensor, value in before}
+        with torch.no_grad():
+            for tensor in self._state():
+                if id(tensor) in values:
+                    tensor.copy_(values[id(tensor)])
+                else:  # Adam's moments and its count begin as zeros
+                    tensor.zero_()
