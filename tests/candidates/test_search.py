@@ -2,25 +2,28 @@
 
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from annoy import AnnoyIndex
 
-from databoost.candidates import search
+from databoost.candidates import exact, search
+from databoost.candidates.exact import similarity
 from databoost.candidates.search import (
     Neighbours,
     build_index,
     find_neighbours,
     load_embeddings,
     recall,
-    similarity,
 )
 from databoost.errors import DatasetError
 from databoost.sections import SearchParams
 
 AXES = np.eye(4, dtype=np.float16)
+usage = namedtuple("usage", "total used free")
 
 
 def make_params(method: str = "exact", **changes: Any) -> SearchParams:
@@ -66,16 +69,9 @@ def test_axis_vectors_have_the_neighbours_written_here(tmp_path, method):
     assert none.ids.shape == none.similarities.shape == (0, 2)
 
 
-def test_similarity_is_the_cosine_whatever_float16_made_of_the_length():
-    embeddings = np.array([[0.5, 0], [0, 2], [3, 4], [0, 0]], dtype=np.float16)
-    query = np.array([0.6, 0.8], dtype=np.float32)
-    found = similarity(query, embeddings, np.array([2, 0, 3, 1]))
-    np.testing.assert_allclose(found, [1.0, 0.6, 0.0, 0.8], atol=1e-7)
-
-
 @pytest.mark.parametrize("block", [7, 64, 4096])
 def test_exact_equals_brute_force_over_several_blocks(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(search, "_BLOCK", block)
+    monkeypatch.setattr(exact, "_NUMBERS", 16 * block)
     embeddings = random_units(200, 16, seed=0).astype(np.float16)
     queries = random_units(9, 16, seed=1)
     for k in (1, 5, 200):
@@ -85,6 +81,7 @@ def test_exact_equals_brute_force_over_several_blocks(tmp_path, monkeypatch, blo
 
 @pytest.mark.parametrize("method", ["exact", "annoy"])
 def test_ties_go_to_the_lower_id_wherever_the_vectors_stand(tmp_path, monkeypatch, method):
+    monkeypatch.setattr(exact, "_NUMBERS", 48 * 37)
     monkeypatch.setattr(search, "_BLOCK", 37)
     embeddings = np.tile(random_units(41, 48, seed=2).astype(np.float16), (5, 1))
     queries = random_units(12, 48, seed=3)
@@ -153,6 +150,31 @@ def test_same_index_file_twice_and_in_another_process(tmp_path):
     assert contents[0] == contents[1] == contents[2]
     build_index(embeddings, paths[1], make_params("annoy", trees=5, seed=4))
     assert paths[1].read_bytes() != contents[0]
+
+
+def test_index_built_in_its_file_equals_one_built_in_memory(tmp_path):
+    embeddings = random_units(700, 12, seed=9).astype(np.float16)
+    params = make_params("annoy", trees=7, seed=5)
+    part = tmp_path / "index.ann.part"
+    part.write_bytes(b"left by a kill")
+    build_index(embeddings, tmp_path / "index.ann", params)
+    assert not part.exists()
+    index = AnnoyIndex(12, "angular")
+    index.set_seed(5)
+    for number, vector in enumerate(embeddings.astype(np.float32)):
+        index.add_item(number, vector)
+    index.build(7, n_jobs=1)
+    index.save(str(tmp_path / "memory.ann"))
+    content = (tmp_path / "index.ann").read_bytes()
+    assert content == (tmp_path / "memory.ann").read_bytes()
+    assert 0.8 < search._index_bytes(700, 12, 7) / len(content) < 2
+
+
+def test_index_that_the_disk_cannot_hold_is_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(search.shutil, "disk_usage", lambda _: usage(10, 9, 1))
+    with pytest.raises(DatasetError, match=r"index\.ann will take about .* GB free; make room, or"):
+        build_index(AXES, tmp_path / "index.ann", make_params("annoy"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_exact_search_needs_no_index(tmp_path):

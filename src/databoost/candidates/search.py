@@ -1,28 +1,30 @@
 """Nearest neighbours by cosine similarity: Annoy (approximate) and exact, behind one function.
 
-Whatever finds the candidates, their similarities are computed in one way from the stored vectors,
-and equal similarities are ordered by id; so both methods give the same answer, to the last bit,
-wherever Annoy finds all true neighbours.
+Whatever finds the candidates, a similarity is one number, and equal similarities are ordered by id;
+so both methods give the same answer, to the last bit, wherever Annoy finds all true neighbours.
 """
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from annoy import AnnoyIndex
 from tqdm import tqdm
 
+from databoost.candidates.exact import Embeddings, nearest, similarity
 from databoost.data.files import write_bytes
 from databoost.errors import DatasetError
 from databoost.sections import SearchParams
 
-Embeddings = npt.NDArray[np.float16]
-_BLOCK = 4_096
 #: Neighbours asked of Annoy beyond those wanted: it ranks by rounded distances, so the last ones
 #: are settled here.
 _SPARE = 16
+#: Vectors handed to Annoy at a time.
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,39 @@ class Neighbours:
 def build_index(embeddings: Embeddings, path: Path, params: SearchParams) -> None:
     """Build the Annoy index over (N, D) unit vectors; the same input gives the same file.
 
-    With ``method: exact`` there is nothing to build: the file is empty.
+    It is built in its file, mapped into memory, since it may be larger than memory: it holds all
+    vectors in float32. With ``method: exact`` there is nothing to build: the file is empty.
+
+    Raises
+    ------
+    DatasetError
+        If the disk is too full for it.
     """
     if params.method == "exact":
         write_bytes(path, b"")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    # A disk that fills up under a mapped file ends the process without a word.
+    needed = _index_bytes(len(embeddings), embeddings.shape[1], params.trees)
+    free = shutil.disk_usage(part.parent).free
+    if needed > free:
+        raise DatasetError(
+            f"{path} will take about {needed / 1e9:.1f} GB, its disk has {free / 1e9:.1f} GB free; "
+            "make room, or `databoost set search.method=exact`, which needs no index"
+        )
     index = AnnoyIndex(embeddings.shape[1], "angular")
     index.set_seed(params.seed)
-    for number in tqdm(range(len(embeddings)), desc="index", unit="candidate", mininterval=1.0):
-        index.add_item(number, embeddings[number].astype(np.float32))
+    index.on_disk_build(str(part))
+    with tqdm(total=len(embeddings), desc="index", unit="candidate", mininterval=1.0) as bar:
+        for start in range(0, len(embeddings), _BLOCK):
+            block = torch.from_numpy(np.array(embeddings[start : start + _BLOCK]))
+            # Annoy reads lists faster than arrays, and PyTorch float16 faster than numpy.
+            for number, vector in enumerate(block.float().tolist(), start):
+                index.add_item(number, vector)
+            bar.update(len(block))
     index.build(params.trees, n_jobs=1)
-    index.save(str(part))
     index.unload()
     os.replace(part, path)
 
@@ -116,11 +138,8 @@ def find_neighbours(
         )
     k = min(k, len(embeddings))
     if params.method == "exact":
-        found = list(_exact_ids(queries, k, embeddings))
-    else:
-        found = _annoy_ids(
-            queries, min(k + _SPARE, len(embeddings)), len(embeddings), index, params
-        )
+        return Neighbours(*nearest(queries, k, embeddings))
+    found = _annoy_ids(queries, min(k + _SPARE, len(embeddings)), len(embeddings), index, params)
     ids = np.full((len(queries), k), -1, dtype=np.int64)
     similarities = np.full((len(queries), k), -np.inf, dtype=np.float32)
     for row, (query, candidates) in enumerate(zip(queries, found, strict=True)):
@@ -129,20 +148,6 @@ def find_neighbours(
         ids[row, : len(order)] = candidates[order]
         similarities[row, : len(order)] = scores[order]
     return Neighbours(ids, similarities)
-
-
-def similarity(
-    query: npt.NDArray[np.float32], embeddings: Embeddings, ids: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    """Cosine similarities, (n,) float32, of one (D,) query and the candidates `ids`.
-
-    Float16 rounds the stored vectors, so their lengths are taken into account.
-    """
-    vectors = embeddings[ids].astype(np.float64)
-    lengths = np.sqrt((vectors * vectors).sum(axis=1))
-    products = (vectors * query.astype(np.float64)).sum(axis=1)
-    cosines: npt.NDArray[np.float32] = (products / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return cosines
 
 
 def recall(found: Neighbours, truth: Neighbours) -> float:
@@ -160,25 +165,12 @@ def recall(found: Neighbours, truth: Neighbours) -> float:
     return float(np.mean(hits)) if hits else 1.0
 
 
-def _exact_ids(
-    queries: npt.NDArray[np.float32], k: int, embeddings: Embeddings
-) -> npt.NDArray[np.int64]:
-    # One pass over the candidates in blocks. A key holds similarity (high bits) and id (low bits),
-    # so that all keys differ and a partition has one answer. Products are summed in float64 and
-    # rounded to float32 as `similarity` does: equal vectors tie wherever they stand in a block.
-    best = np.empty((len(queries), 0), dtype=np.int64)
-    wide = queries.astype(np.float64)
-    for start in range(0, len(embeddings), _BLOCK):
-        block = embeddings[start : start + _BLOCK].astype(np.float64)
-        lengths = np.sqrt((block * block).sum(axis=1))
-        cosines = (wide @ block.T / np.maximum(lengths, 1e-12)).astype(np.float32)
-        scaled = np.round(cosines.astype(np.float64) * 2**30).astype(np.int64)
-        ids = np.arange(start, start + len(block), dtype=np.int64)
-        keys = np.concatenate([best, (scaled << 32) - ids], axis=1)
-        if keys.shape[1] > k:
-            keys = np.partition(keys, keys.shape[1] - k, axis=1)[:, keys.shape[1] - k :]
-        best = keys
-    return (-best) & 0xFFFFFFFF
+def _index_bytes(n_items: int, dimension: int, trees: int) -> int:
+    """Estimate the size of an index: a node an item, and those of the trees.
+
+    A leaf holds at most dimension + 2 items; measured are about three nodes for so many.
+    """
+    return (12 + 4 * dimension) * (n_items + trees * (3 * n_items // (dimension + 2) + 2))
 
 
 def _annoy_ids(
