@@ -29,6 +29,7 @@ NEUTRAL = CandidatesParams(
     erasing_probability=0,
     mirror={},
     mirror_probability=1,
+    engine="local",
 )
 
 
@@ -48,6 +49,7 @@ LIVELY = policy(
     erasing_probability=0.5,
     mirror={"iv": "vi"},
     mirror_probability=0.5,
+    engine="local",
 )
 
 

@@ -12,7 +12,12 @@ import torch
 import torchvision
 from onnx import TensorProto, helper
 
-from databoost.candidates.embedding import Embedder, OnnxEmbedder, load_embedder
+from databoost.candidates.embedding import (
+    Embedder,
+    OnnxEmbedder,
+    load_embedder,
+    pick_precision,
+)
 from databoost.errors import ParamsError, WeightsError
 from databoost.model.architectures import build_model
 from databoost.model.checkpoints import Checkpoint, save_checkpoint
@@ -29,6 +34,7 @@ def load(root: Path, architecture: str, weights: str, **changes: Any) -> Embedde
         "image_size": 0,
         "pixels": "bytes",
         "batch_size": 4,
+        "precision": "float32",
     }
     return load_embedder(EmbeddingParams(**(values | changes)), root, CPU)
 
@@ -105,6 +111,61 @@ def test_checkpoint_embeds_to_the_features_of_its_model(tmp_path):
     message = r"image_size is 32, but rounds/best\.ckpt was trained at 48 pixels; 0 takes"
     with pytest.raises(WeightsError, match=message):
         load(tmp_path, "model", "rounds/best.ckpt", image_size=32)
+
+
+def test_bfloat16_gives_nearly_the_same_vectors(tmp_path):
+    weights = build_model("fixed", 3, seed=1).state_dict()
+    save_checkpoint(tmp_path / "best.ckpt", Checkpoint("fixed", 32, ["a", "b", "c"], 0, weights))
+    images = make_images(16, 32)
+    exact = load(tmp_path, "model", "best.ckpt").embed(images)
+    short = load(tmp_path, "model", "best.ckpt", precision="bfloat16").embed(images)
+    assert short.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1.0, rtol=1e-6)
+    cosines = (exact * short).sum(axis=1)
+    assert cosines.min() > 0.999
+    assert not np.array_equal(exact, short)
+
+
+def settings(**changes: str) -> EmbeddingParams:
+    given = {"architecture": "model", "weights": "w", "pixels": "unit", "precision": "auto"}
+    return EmbeddingParams(image_size=0, batch_size=4, **(given | changes))
+
+
+@pytest.mark.parametrize(
+    ("device", "supported", "expected"),
+    [
+        ("cpu", {"_is_avx512_bf16_supported"}, "bfloat16"),
+        ("cpu", {"_is_amx_tile_supported"}, "bfloat16"),
+        ("cpu", set(), "float32"),
+        ("cuda", {"is_bf16_supported"}, "bfloat16"),
+        ("cuda", set(), "float32"),
+        ("mps", {"_is_avx512_bf16_supported"}, "float32"),
+    ],
+)
+def test_auto_is_what_the_hardware_has(monkeypatch, device, supported, expected):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in supported)
+    asked = {}
+
+    def of_the_gpu(**options: bool) -> bool:
+        asked.update(options)
+        return "is_bf16_supported" in supported
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", of_the_gpu)
+    assert pick_precision(settings(), torch.device(device)).precision == expected
+    assert asked == ({"including_emulation": False} if device == "cuda" else {})
+
+
+def test_auto_is_float32_where_pytorch_cannot_tell(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name)
+    assert pick_precision(settings(), CPU).precision == "float32"
+
+
+def test_a_named_precision_stays_and_an_onnx_file_has_its_own():
+    assert pick_precision(settings(precision="bfloat16"), CPU).precision == "bfloat16"
+    onnx_file = settings(architecture="onnx", precision="bfloat16")
+    assert pick_precision(onnx_file, CPU) == onnx_file.model_copy(update={"precision": "float32"})
 
 
 @pytest.fixture(scope="module")

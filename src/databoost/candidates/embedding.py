@@ -1,4 +1,9 @@
-"""Images to unit vectors: the round's own model, a torchvision architecture, or any ONNX file."""
+"""Images to unit vectors: the round's own model, a torchvision architecture, or any ONNX file.
+
+A vector's last digits depend on the hardware, as any computing with floats does, and with
+``embedding.precision: auto`` so does the precision: bfloat16 has 8 significant bits. To compare
+vectors across machines, name a precision. Vectors are scaled to length 1 in float64 either way.
+"""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -61,23 +66,37 @@ class Embedder(ABC):
 
 
 class TorchEmbedder(Embedder):
-    """Features of a PyTorch network on one device."""
+    """Features of a PyTorch network on one device.
+
+    In ``bfloat16`` convolutions and products run in it, and what needs more stays in float32
+    (PyTorch's autocast).
+    """
 
     def __init__(
-        self, network: nn.Module, image_size: int, dimension: int, device: torch.device
+        self,
+        network: nn.Module,
+        image_size: int,
+        dimension: int,
+        device: torch.device,
+        precision: str = "float32",
     ) -> None:
         self.network = network.eval().to(device)
         self.image_size, self.dimension, self.device = image_size, dimension, device
+        self.is_short = precision == "bfloat16"
 
     def features(self, images: torch.Tensor) -> Vectors:
         """(n, 3, size, size) float32 RGB 0 to 255 -> (n, dimension) float32."""
-        with torch.inference_mode():
-            found: Vectors = self.network(images.to(self.device)).float().cpu().numpy()
+        images = images.to(self.device)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_short),
+        ):
+            found: Vectors = self.network(images).float().cpu().numpy()
         return found
 
 
 class OnnxEmbedder(Embedder):
-    """First output of an ONNX file, flattened; runs on the CPU."""
+    """First output of an ONNX file, flattened; runs on the CPU, in the file's own precision."""
 
     def __init__(self, path: Path, image_size: int, pixels: str) -> None:
         import onnxruntime
@@ -167,6 +186,30 @@ class OnnxEmbedder(Embedder):
         return vectors[:n_images]
 
 
+def pick_precision(params: EmbeddingParams, device: torch.device) -> EmbeddingParams:
+    """Settle what ``precision: auto`` is on this machine.
+
+    Returns
+    -------
+    EmbeddingParams
+        With ``bfloat16`` if the device computes in it natively (a GPU that says so; a CPU with
+        AVX512-BF16 or AMX), else ``float32``. One that is named already stays, and an ONNX file,
+        which knows its own, has ``float32``.
+    """
+    if params.architecture == "onnx":
+        return params.model_copy(update={"precision": "float32"})
+    if params.precision != "auto":
+        return params
+    if device.type == "cuda":
+        is_short = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # PyTorch has no public name for these; one that it lacks says no.
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        asked = [getattr(torch.cpu, name, None) for name in names]
+        is_short = device.type == "cpu" and any(ask is not None and ask() for ask in asked)
+    return params.model_copy(update={"precision": "bfloat16" if is_short else "float32"})
+
+
 def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> Embedder:
     """Load the embedder that ``embedding`` names.
 
@@ -190,6 +233,7 @@ def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> 
             f"embedding.weights {params.weights} does not exist; name a file of your own, or run "
             "`databoost weights resnet50`"
         )
+    params = pick_precision(params, device)
     if params.architecture == "onnx":
         return OnnxEmbedder(path, params.image_size, params.pixels)
     if params.architecture == "model":
@@ -210,7 +254,7 @@ def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> 
             f"embedding.image_size is {params.image_size}, but {params.architecture} takes no "
             f"images of {size} x {size} pixels ({reason}); choose another size"
         )
-    return TorchEmbedder(_Features(model), size, model.n_features, device)
+    return TorchEmbedder(_Features(model), size, model.n_features, device, params.precision)
 
 
 class _Features(nn.Module):
@@ -232,7 +276,9 @@ def _embedder_of_checkpoint(
             f"{checkpoint.image_size} pixels; 0 takes the size from the file"
         )
     model = checkpoint.model()
-    return TorchEmbedder(_Features(model), checkpoint.image_size, model.n_features, device)
+    return TorchEmbedder(
+        _Features(model), checkpoint.image_size, model.n_features, device, params.precision
+    )
 
 
 def _load_body(body: nn.Module, weights: object, params: EmbeddingParams) -> None:

@@ -1,89 +1,107 @@
 """Recipes to embeddings: rendered and embedded side by side, resumed after a kill.
 
-Candidates are worked on parent by parent, so that a parent is decoded once. Batches go to worker
-threads, each with one thread of PyTorch's: rendering and embedding overlap, and the vectors do not
-depend on how many workers there are.
+The work is cut into shards (see :mod:`databoost.candidates.shards`). An *engine* turns shards into
+vectors, in any order: threads here, or a Ray cluster's nodes
+(:mod:`databoost.candidates.cluster`). A finished shard is a file in a folder of this work alone, so
+that no shard is worked on twice, whatever is killed.
 """
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from databoost.candidates.augmentation import Parents, render_taps
-from databoost.candidates.embedding import Embedder, Vectors
-from databoost.candidates.search import Embeddings
-from databoost.data.files import read_json, write_json
-from databoost.data.resizing import blend_taps
+from databoost.candidates.embedding import Embedder
+from databoost.candidates.exact import Embeddings
+from databoost.candidates.shards import SHARD_SIZE, Shard, Shards, embed_shard
 from databoost.errors import DataboostError
+from databoost.sections import CandidatesParams
 
-Work = tuple[npt.NDArray[np.int64], Vectors]
-#: Batches between two notes of how far the work has come.
-_BATCHES_A_NOTE = 16
+#: A shard's number, and its (n, D) float16 vectors.
+Finished = tuple[int, Embeddings]
+#: Turns shards into vectors, each once, in any order. It may take them from an iterator.
+Engine = Callable[[Iterable[Shard]], Generator[Finished, None, None]]
 
 
-def embed_candidates(
-    recipes: pd.DataFrame,
-    parents: Parents,
-    embedder: Embedder,
-    batch_size: int,
-    n_workers: int,
-    state: Path,
-) -> Embeddings:
-    """Render and embed all candidates; go on with what `state` holds of the same work.
+def embed_candidates(shards: Shards, dimension: int, engine: Engine, state: Path) -> int:
+    """Render and embed all shards; those that `state` holds already are left alone.
 
     Parameters
     ----------
-    recipes
-        ``RECIPES`` in the order of their ids, whose parents are among `parents`.
-    batch_size
-        Candidates rendered and embedded at a time.
-    n_workers
-        Batches worked on side by side.
+    dimension
+        Length of the vectors.
     state
-        Folder of this work alone: of these recipes, this embedder and this batch size. The caller
-        removes it once the result is safe.
+        Folder of this work alone (see :func:`work_key`). The caller removes it once the result is
+        safe.
 
     Returns
     -------
-    numpy.ndarray
-        (N, D) float16 unit vectors, a file of `state` mapped into memory.
+    int
+        Shards that were worked on now.
+
+    Raises
+    ------
+    DataboostError
+        If the engine loses a shard, or gives one twice.
     """
-    order = np.argsort([parents.positions[name] for name in recipes["parent_id"]], kind="stable")
-    embeddings, n_done = _open(state, (len(recipes), embedder.dimension))
+    state.mkdir(parents=True, exist_ok=True)
+    left = {
+        number
+        for number in range(len(shards))
+        if not _is_finished(state, number, (len(shards.rows(number)), dimension))
+    }
+    n_left, n_candidates = len(left), len(shards.recipes)
+    n_done = n_candidates - sum(len(shards.rows(number)) for number in left)
+    wanted = (shards[number] for number in sorted(left))
+    with (
+        tqdm(
+            total=n_candidates, initial=n_done, desc="embed", unit="candidate", mininterval=1.0
+        ) as bar,
+        closing(engine(wanted)) as finished,
+    ):
+        for number, vectors in finished:
+            if number not in left:
+                raise DataboostError(f"shard {number} came twice; run the stage again")
+            _write(state, number, vectors)
+            left.remove(number)
+            bar.update(len(vectors))
+    if left:
+        raise DataboostError(
+            f"{len(left)} of {len(shards)} shards are missing, {min(left)} first; run the stage "
+            "again, which goes on with them"
+        )
+    return n_left
 
-    def work(start: int) -> Work:
-        which = order[start : start + batch_size]
-        with torch.inference_mode():
-            images = blend_taps(*render_taps(parents, recipes.iloc[which], embedder.image_size))
-        return which, embedder.embed(images)
 
-    starts = range(n_done, len(recipes), batch_size)
-    with tqdm(
-        total=len(recipes), initial=n_done, desc="embed", unit="candidate", mininterval=1.0
-    ) as bar:
-        for number, (which, vectors) in enumerate(_in_order(work, starts, n_workers), 1):
-            embeddings[which] = vectors
-            n_done += len(which)
-            bar.update(len(which))
-            if number % _BATCHES_A_NOTE == 0 or n_done == len(recipes):
-                _flush(embeddings)
-                write_json(state / "done.json", {"n_done": n_done})
-    return embeddings
+def write_embeddings(path: Path, shards: Shards, dimension: int, state: Path) -> None:
+    """Write the finished shards as one array, in the order of the candidates' ids.
+
+    Parameters
+    ----------
+    path
+        The new ``.npy`` file: (N, D) float16 unit vectors.
+    dimension, state
+        As in :func:`embed_candidates`, which is done.
+    """
+    shape = (len(shards.recipes), dimension)
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    for number in range(len(shards)):
+        # Opened anew each time: pages that were written count as ours until then.
+        embeddings = np.lib.format.open_memmap(path, mode="r+")
+        embeddings[shards.rows(number)] = np.load(_file(state, number))
 
 
 def work_key(recipes: pd.DataFrame, weights: Path, *settings: object) -> str:
-    """Name the work by its input, 16 hex digits: recipes, the embedder's file, settings."""
-    digest = hashlib.sha256(repr(settings).encode())
+    """Name the work by its input, 16 hex digits: recipes, shards, the embedder's file, settings."""
+    digest = hashlib.sha256(repr((SHARD_SIZE, *settings)).encode())
     for column in ("parent_id", "seed", "policy"):
         digest.update("\n".join(map(str, recipes[column])).encode())
     with weights.open("rb") as stream:
@@ -91,43 +109,70 @@ def work_key(recipes: pd.DataFrame, weights: Path, *settings: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def _open(state: Path, shape: tuple[int, int]) -> tuple[Embeddings, int]:
-    """Open the unfinished array, or a new one; gives how many candidates are done."""
-    path = state / "embeddings.npy"
+def local_engine(
+    policy: CandidatesParams, embedder: Embedder, batch_size: int, n_workers: int
+) -> Engine:
+    """Make the engine of this machine: threads, each with one thread of PyTorch's.
+
+    While one renders another embeds, and no more than `n_workers` + 1 shards are held. The vectors
+    do not depend on how many workers there are.
+    """
+
+    def run(shards: Iterable[Shard]) -> Generator[Finished, None, None]:
+        is_over = threading.Event()
+
+        def work(shard: Shard) -> Finished:
+            batches = []
+            for batch in embed_shard(shard, policy, embedder, batch_size):
+                if is_over.is_set():
+                    raise CancelledError
+                batches.append(batch)
+            return shard.number, np.concatenate(batches)
+
+        waiting: set[Future[Finished]] = set()
+        with _one_thread_each(), ThreadPoolExecutor(n_workers, "candidates") as pool:
+            try:
+                for shard in shards:
+                    waiting.add(pool.submit(work, shard))
+                    if len(waiting) > n_workers:
+                        yield from _next(waiting)
+                while waiting:
+                    yield from _next(waiting)
+            finally:
+                is_over.set()
+                for future in waiting:
+                    future.cancel()
+
+    return run
+
+
+def _next(waiting: set[Future[Finished]]) -> Iterator[Finished]:
+    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    for future in done:
+        waiting.remove(future)
+        yield future.result()
+
+
+def _file(state: Path, number: int) -> Path:
+    return state / f"{number:05d}.npy"
+
+
+def _is_finished(state: Path, number: int, shape: tuple[int, int]) -> bool:
     try:
-        n_done = int(read_json(state / "done.json")["n_done"])
-        found = np.lib.format.open_memmap(path, mode="r")  # "r+" would lengthen a short file
-        if found.shape == shape and found.dtype == np.float16 and 0 <= n_done <= len(found):
-            return np.lib.format.open_memmap(path, mode="r+"), n_done
-    except (OSError, DataboostError, ValueError, KeyError, TypeError):
-        pass  # nothing there, or broken off before the first note
-    state.mkdir(parents=True, exist_ok=True)
-    (state / "done.json").unlink(missing_ok=True)
-    part = path.with_name("embeddings.part.npy")
-    np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape).flush()
+        found = np.load(_file(state, number), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return bool(found.shape == shape and found.dtype == np.float16)
+
+
+def _write(state: Path, number: int, vectors: Embeddings) -> None:
+    path = _file(state, number)
+    part = path.with_suffix(".part")
+    with part.open("wb") as stream:
+        np.save(stream, vectors)
+        stream.flush()
+        os.fsync(stream.fileno())  # a name must not outlive a power cut that its bytes do not
     os.replace(part, path)
-    return np.lib.format.open_memmap(path, mode="r+"), 0
-
-
-def _flush(embeddings: Embeddings) -> None:
-    assert isinstance(embeddings, np.memmap)
-    embeddings.flush()
-
-
-def _in_order(work: Callable[[int], Work], starts: range, n_workers: int) -> Iterator[Work]:
-    """Run the work in threads; give the results in order, and hold no more than a few."""
-    waiting: deque[Future[Work]] = deque()
-    with _one_thread_each(), ThreadPoolExecutor(n_workers, "candidates") as pool:
-        try:
-            for start in starts:
-                waiting.append(pool.submit(work, start))
-                if len(waiting) > 2 * n_workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def policy_version(params: CandidatesParams) -> str:
         ``v<code version>-<8 hex digits>``; the digits are a hash of the ranges, probabilities and
         the mirror table, so that other parameters give another name.
     """
-    policy = params.model_dump(mode="json", exclude={"count", "seed"})
+    policy = params.model_dump(mode="json", exclude={"count", "seed", "engine"})
     text = json.dumps(policy, sort_keys=True, separators=(",", ":"))
     return f"v{CODE_VERSION}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

@@ -1,24 +1,32 @@
 """``candidates``: r00's training images -> recipes, embeddings and the index."""
 
+import os
 import shutil
 
-import numpy as np
+import torch
 
-from databoost.candidates.augmentation import Parents
-from databoost.candidates.embedding import load_embedder
-from databoost.candidates.production import embed_candidates, work_key
+from databoost.candidates.cluster import ray_engine
+from databoost.candidates.embedding import Embedder, load_embedder, pick_precision
+from databoost.candidates.production import (
+    Engine,
+    embed_candidates,
+    local_engine,
+    work_key,
+    write_embeddings,
+)
 from databoost.candidates.recipes import make_recipes
-from databoost.candidates.search import build_index
+from databoost.candidates.search import build_index, load_embeddings
+from databoost.candidates.shards import Shards
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import whole_folder
-from databoost.data.images import ImageFiles
 from databoost.data.tablefiles import write_recipes
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
 from databoost.params import Params
+from databoost.sections import EmbeddingParams
 
-#: Bytes of decoded parents that are kept; of larger collections each is decoded twice.
-_MEMORY = 2 * 2**30
+#: Workers that render for a GPU, where there are as many cores: it embeds faster than one does.
+_WORKERS_A_GPU = 16
 
 
 def candidates(layout: Layout, params: Params) -> None:
@@ -27,35 +35,52 @@ def candidates(layout: Layout, params: Params) -> None:
     Raises
     ------
     ParamsError
-        If ``candidates.mirror`` names an unknown class.
+        If ``candidates.mirror`` names an unknown class, or the engine is not there.
     WeightsError
         If the embedder's weights are missing or do not fit.
     """
     r00 = layout.round("r00")
     manifest = read_manifest(r00.manifest, r00.dataset)
-    rows = manifest[manifest["split"] == "train"].sort_values("image_id")
-    files = [r00.dataset / path for path in rows["path"]]
-    parents = Parents(rows, ImageFiles(files, _MEMORY), params.candidates)
+    rows = manifest[manifest["split"] == "train"]
     recipes = make_recipes(
-        0,
-        params.candidates.count,
-        rows,
-        params.candidates,
-        read_classes(layout.classes),
+        0, params.candidates.count, rows, params.candidates, read_classes(layout.classes)
     )
-    device = pick_device(params.train)
-    embedder = load_embedder(params.embedding, layout.root, device)
-    key = work_key(recipes, layout.root / params.embedding.weights, params.embedding, device)
-    state = layout.state / "candidates" / key
-    embeddings = embed_candidates(
-        recipes, parents, embedder, params.embedding.batch_size, params.train.threads, state
-    )
+    files = {
+        name: r00.dataset / path for name, path in zip(rows["image_id"], rows["path"], strict=True)
+    }
+    shards = Shards(recipes, files)
+    # Every worker has one thread, whatever the engine.
+    device = pick_device(params.train.model_copy(update={"threads": 1}))
+    settings = pick_precision(params.embedding, device)
+    weights = layout.root / settings.weights
+    embedder = load_embedder(settings, layout.root, device)
+    state = layout.state / "candidates" / work_key(recipes, weights, settings, device)
+    engine = _engine(layout, params, settings, embedder, device)
+    embed_candidates(shards, embedder.dimension, engine, state)
+    torch.set_num_threads(params.train.threads)
     with whole_folder(layout.candidates) as part:
         write_recipes(part / layout.recipes.name, recipes)
-        np.save(part / layout.embeddings.name, embeddings)
-        build_index(embeddings, part / layout.index.name, params.search)
+        embeddings = part / layout.embeddings.name
+        write_embeddings(embeddings, shards, embedder.dimension, state)
+        build_index(load_embeddings(embeddings), part / layout.index.name, params.search)
     shutil.rmtree(state, ignore_errors=True)
     print(
         f"{len(recipes):,} candidates of {len(rows):,} training images, {embedder.dimension} "
         f"dimensions, search: {params.search.method}"
     )
+
+
+def _engine(
+    layout: Layout,
+    params: Params,
+    settings: EmbeddingParams,
+    embedder: Embedder,
+    device: torch.device,
+) -> Engine:
+    n_workers = params.train.threads
+    if params.candidates.engine == "ray":
+        weights = layout.root / settings.weights
+        return ray_engine(params.candidates, settings, weights, device, n_workers)
+    if device.type != "cpu":
+        n_workers = max(n_workers, min(_WORKERS_A_GPU, os.cpu_count() or 1))
+    return local_engine(params.candidates, embedder, settings.batch_size, n_workers)

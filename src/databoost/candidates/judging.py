@@ -1,0 +1,59 @@
+"""What a model says of candidates that nobody has stored: rendered, judged and forgotten."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from databoost.candidates.shards import Shards, render_shard
+from databoost.model.checkpoints import Checkpoint
+from databoost.model.evaluation import Probabilities
+from databoost.sections import CandidatesParams
+
+_BATCH = 256
+
+
+def judge_candidates(
+    recipes: pd.DataFrame,
+    files: Mapping[str, Path | bytes],
+    policy: CandidatesParams,
+    checkpoint: Checkpoint,
+    device: torch.device,
+    seen: Callable[[Path, bytes], object] | None = None,
+) -> Probabilities:
+    """Predict the classes of candidates as they would be seen in training.
+
+    Parameters
+    ----------
+    recipes
+        n rows of ``RECIPES``.
+    files
+        Image file of each parent by its id: a path, or the file's bytes.
+    seen
+        Is told the path and the bytes of every file that is read.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, n_classes) float64 log-probabilities (natural logarithm), in the order of `recipes`.
+
+    Raises
+    ------
+    ParamsError
+        If the recipes were drawn under another policy.
+    ImageError
+        If the file of a parent is no readable image.
+    """
+    model = checkpoint.model().eval().to(device)
+    shards = Shards(recipes, files)
+    found = np.empty((len(recipes), len(checkpoint.classes)))
+    for shard in shards:
+        rows = shards.rows(shard.number)
+        for images in render_shard(shard, policy, checkpoint.image_size, _BATCH, seen):
+            with torch.inference_mode():
+                logits = model(images.to(device))
+            found[rows[: len(images)]] = logits.double().log_softmax(dim=1).cpu().numpy()
+            rows = rows[len(images) :]
+    return found

@@ -1,0 +1,162 @@
+"""The Ray engine: the local engine's bytes, on two nodes, one of which is killed on the way."""
+
+import contextlib
+import sys
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from projects import REPOSITORY
+
+from databoost.candidates import shards as module
+from databoost.candidates.cluster import ray_engine
+from databoost.candidates.embedding import load_embedder, pick_precision
+from databoost.candidates.production import (
+    Engine,
+    Finished,
+    embed_candidates,
+    local_engine,
+    write_embeddings,
+)
+from databoost.candidates.recipes import make_recipes
+from databoost.candidates.shards import Shard, Shards
+from databoost.data.images import write_png
+from databoost.errors import ParamsError
+from databoost.model.architectures import build_model
+from databoost.model.checkpoints import Checkpoint, save_checkpoint
+from databoost.params import read_params
+from databoost.sections import EmbeddingParams
+
+PARAMS = read_params(REPOSITORY / "params.yaml")
+POLICY, CPU = PARAMS.candidates, torch.device("cpu")
+N, SIZE, N_PARENTS = 1_200, 64, 19
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+
+
+@pytest.fixture
+def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shards:
+    monkeypatch.setattr(module, "SHARD_SIZE", SIZE)
+    random = np.random.default_rng(0)
+    files = {f"{number}": tmp_path / f"{number}.png" for number in range(N_PARENTS)}
+    for path in files.values():
+        write_png(path, random.integers(0, 256, (40, 50, 1), np.uint8))
+    rows = pd.DataFrame({"image_id": list(files), "label": ["x"] * N_PARENTS})
+    return Shards(make_recipes(0, N, rows, POLICY, ["x"]), files)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> EmbeddingParams:
+    weights = build_model("fixed", 1, seed=0).state_dict()
+    save_checkpoint(tmp_path / "model.ckpt", Checkpoint("fixed", 96, ["x"], 0, weights))
+    given = PARAMS.embedding.model_copy(update={"weights": "model.ckpt", "batch_size": 24})
+    return pick_precision(given, CPU)
+
+
+@pytest.fixture
+def expected(tmp_path: Path, shards: Shards, settings: EmbeddingParams) -> bytes:
+    embedder = load_embedder(settings, tmp_path, CPU)
+    engine = local_engine(POLICY, embedder, settings.batch_size, 1)
+    return written(tmp_path, "local", shards, engine)
+
+
+def written(folder: Path, name: str, shards: Shards, engine: Engine) -> bytes:
+    embed_candidates(shards, 256, engine, folder / f"{name}-state")
+    write_embeddings(folder / f"{name}.npy", shards, 256, folder / f"{name}-state")
+    return (folder / f"{name}.npy").read_bytes()
+
+
+@contextlib.contextmanager
+def two_nodes() -> Iterator[tuple[Any, Any]]:
+    """Start a cluster of two nodes, one worker each, and join it on the first."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    options = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=options)
+    try:
+        options.pop("include_dashboard")
+        second = cluster.add_node(**options)
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster, second
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def warm_up() -> None:
+    """Let every node have its worker, which has imported what it needs."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    @ray.remote(num_cpus=1)
+    def load() -> None:
+        import databoost.candidates.cluster  # noqa: F401
+
+    places = [NodeAffinitySchedulingStrategy(node["NodeID"], False) for node in ray.nodes()]
+    ray.get([load.options(scheduling_strategy=place).remote() for place in places])
+
+
+def is_working(node: Any) -> bool:
+    """Say whether one of a node's workers has a shard in hand; Ray names the process so."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if f"PPid:\t{raylet}\n" in status.read_text():
+                title = (status.parent / "cmdline").read_bytes()
+                if title.startswith(b"ray::Map"):
+                    return True
+    return False
+
+
+@pytest.mark.slow
+def test_a_node_is_killed_and_nothing_is_lost_or_double(tmp_path, shards, settings, expected):
+    import ray
+
+    given: list[int] = []
+    n_left = 0
+    with two_nodes() as (cluster, second):
+        warm_up()
+        engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
+
+        def watched(wanted: Iterable[Shard]) -> Generator[Finished, None, None]:
+            nonlocal n_left
+            for finished in engine(wanted):
+                given.append(finished[0])
+                if not n_left and len(given) > 2 and is_working(second):
+                    n_left = len(shards) - len(given)
+                    cluster.remove_node(second, allow_graceful=False)
+                yield finished
+
+        assert written(tmp_path, "ray", shards, watched) == expected
+        assert sum(node["Alive"] for node in ray.nodes()) == 1
+    assert n_left > 0, "the second node had no shard in hand"
+    assert sorted(given) == list(range(len(shards))) == list(range(19))
+
+
+@pytest.mark.slow
+def test_without_a_cluster_one_is_started_and_stopped(tmp_path, shards, settings, expected, capfd):
+    import ray
+
+    engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
+    assert written(tmp_path, "ray", shards, engine) == expected
+    assert not ray.is_initialized()
+    assert {line.split(":")[0] for line in capfd.readouterr().err.split("\r")} == {"", "embed"}
+    assert embed_candidates(shards, 256, engine, tmp_path / "ray-state") == 0
+
+
+def test_an_address_where_no_cluster_answers_is_an_error(tmp_path, shards, settings, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
+    with pytest.raises(ParamsError, match=r"RAY_ADDRESS is '127\.0\.0\.1:9', where no Ray cluster"):
+        next(engine(shards))
+
+
+def test_without_ray_the_error_says_what_to_install(tmp_path, settings, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(ParamsError, match=r"'ray', and Ray is not installed; run `pip install 'da"):
+        ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
