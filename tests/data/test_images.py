@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_a_jpeg_of_several_pictures_is_a_jpeg(tmp_path: Path) -> None:
     red, _, blue = read_image(path)[8, 8].astype(int)
     assert red > 250
     assert blue < 5
-    assert file_ending(path) == ".jpg"
+    assert file_ending(path, path.read_bytes()) == ".jpg"
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -204,24 +205,17 @@ def test_the_limit_on_pixels_is_reached_and_not_passed(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("file_format", "ending"), FORMATS.items())
-def test_endings_follow_the_content(tmp_path: Path, file_format: str, ending: str) -> None:
-    path = tmp_path / "image.wrong"
-    path.write_bytes(encoded(COLOURS, file_format))
-    assert file_ending(path) == ending
+def test_endings_follow_the_content(file_format: str, ending: str) -> None:
+    assert file_ending(Path("image.wrong"), encoded(COLOURS, file_format)) == ending
 
 
-def test_files_without_an_image_have_no_ending(tmp_path: Path) -> None:
-    path = tmp_path / "image.png"
-    with pytest.raises(ImageError, match=r"image\.png: not a readable image: .*No such file"):
-        file_ending(path)
-    path.write_bytes(b"hello")
-    with pytest.raises(ImageError, match=r"image\.png: not an image: allowed are PNG"):
-        file_ending(path)
-    path.write_bytes(png(60_000, 60_000, 8, 0, b""))
-    with pytest.raises(ImageError, match=r"image\.png: not a readable image: .*bomb"):
-        file_ending(path)
-    path.write_bytes(png(10_000, 10_000, 8, 0, b""))
-    assert file_ending(path) == ".png"
+def test_files_without_an_image_have_no_ending() -> None:
+    path = Path("a") / "image.png"
+    with pytest.raises(ImageError, match=r"a/image\.png: not an image: allowed are PNG"):
+        file_ending(path, b"hello")
+    with pytest.raises(ImageError, match=r"a/image\.png: not a readable image: .*bomb"):
+        file_ending(path, png(60_000, 60_000, 8, 0, b""))
+    assert file_ending(path, png(10_000, 10_000, 8, 0, b"")) == ".png"
 
 
 def test_reading_names_the_file(tmp_path: Path) -> None:
@@ -282,6 +276,67 @@ def test_image_files_keep_the_ones_asked_for_last(tmp_path):
         files[1]
 
 
+def test_image_files_may_be_their_content(tmp_path):
+    (path,) = shade_files(tmp_path, 7)
+    files = ImageFiles([path.read_bytes(), path], memory=100)
+    np.testing.assert_array_equal(files[0], read_image(path))
+    assert files[0] is files[-2]
+    assert files[1] is not files[0]
+
+
 def test_image_files_do_not_keep_what_never_fits(tmp_path):
     files = ImageFiles(shade_files(tmp_path, 7), memory=19)
     assert files[0] is not files[0]
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("n_files", [0, 3, 8, 9, 40])
+def test_a_loop_gives_every_image_in_order(tmp_path, monkeypatch, n_files, n_threads):
+    monkeypatch.setattr(images, "_N_THREADS", n_threads)
+    files = ImageFiles(shade_files(tmp_path, *range(n_files)))
+    assert [int(image[0, 0, 0]) for image in files] == list(range(n_files))
+    assert [len(part) for part in files.parts(16)] == [16] * (n_files // 16) + [n_files % 16] * (
+        n_files % 16 > 0
+    )
+
+
+def test_a_loop_stops_at_the_first_file_that_is_no_image(tmp_path):
+    paths = shade_files(tmp_path, *range(30))
+    for number in (12, 20):
+        paths[number].write_bytes(b"hello")
+    seen = []
+    with pytest.raises(ImageError, match=r"12\.png: not an image"):
+        seen.extend(ImageFiles(paths))
+    assert len(seen) <= 12
+
+
+def test_a_loop_that_is_left_early_ends_its_threads(tmp_path):
+    stream = iter(ImageFiles(shade_files(tmp_path, *range(40))))
+    assert next(stream)[0, 0, 0] == 0
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("images")]
+
+
+def test_slices_share_what_is_kept(tmp_path):
+    paths = shade_files(tmp_path, *range(20))
+    files = ImageFiles(paths, memory=400)
+    first = list(files[5:])[1:3]
+    for path in paths:
+        path.unlink()
+    assert files[6] is first[0]
+    assert files[4:][3] is first[1]
+    assert files[-1][0, 0, 0] == 19
+    with pytest.raises(ImageError):
+        files[4]
+
+
+def test_what_is_read_can_be_had_without_reading_again(tmp_path):
+    paths = shade_files(tmp_path, *range(20))
+    seen = {}
+    list(ImageFiles(paths, seen=seen.__setitem__))
+    assert seen == {path: path.read_bytes() for path in paths}
+
+
+def test_the_bytes_of_files_do_for_the_files(tmp_path):
+    path = shade_files(tmp_path, 9)[0]
+    assert ImageFiles([path.read_bytes()])[0][0, 0, 0] == 9

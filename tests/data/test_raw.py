@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from databoost.data import raw as raw_module
 from databoost.data.images import encode_png, image_id
 from databoost.data.raw import NUMERALS, collect, order_classes
+from databoost.data.sources import source_digest
 from databoost.errors import SourceError
 from databoost.sections import DataParams
 
@@ -152,6 +154,66 @@ def test_what_is_no_image_is_listed_with_size_and_reason(tmp_path, monkeypatch):
     }
     assert list(found.unreadable["path"]) == sorted(found.unreadable["path"])
     assert set(tree(tmp_path / "raw")) == set(SPLITS)
+
+
+def test_the_digest_counts_every_file_whether_it_is_copied_or_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(raw_module, "MAX_FILE_BYTES", 1000)
+    folder = write_images(tmp_path / "source", *SPLITS, "loose.png")
+    write_file(folder / "train/cat/empty.png", b"")
+    write_file(folder / "train/cat/notes.txt", b"notes")
+    write_file(folder / "train/cat/large.png", bytes(1001))
+    write_file(Path(os.fsdecode(os.fsencode(folder) + b"/train/cat/\xff.png")), png(10))
+    (folder / "train/cat/gone.png").symlink_to(tmp_path / "nowhere")
+    (folder / "train/cat/loop").symlink_to(folder)
+    os.mkfifo(folder / "train/cat/pipe.png")
+    digest = source_digest("source", tmp_path)
+    found = collect(folder, params(), tmp_path / "raw", digest)
+    assert len(found.images) == len(SPLITS) + 1
+    assert len(found.unreadable) == 7
+    names = (SPLITS[0], "loose.png", *(f"train/cat/{end}" for end in ("notes.txt", "large.png")))
+    for number, name in enumerate(names):
+        content = (folder / name).read_bytes()
+        write_file(folder / name, content + b"x")
+        got = source_digest("source", tmp_path)
+        with pytest.raises(SourceError, match=f"^photos has the SHA-256 {got}, but data.sha256 is"):
+            collect(folder, params(), tmp_path / f"raw-{number}", digest)
+        write_file(folder / name, content)
+    collect(folder, params(), tmp_path / "again", digest)
+
+
+def test_the_digest_is_that_of_the_bytes_that_are_copied(tmp_path, monkeypatch):
+    folder = write_images(tmp_path / "source", *SPLITS)
+    digest = source_digest("source", tmp_path)
+    read_bytes = Path.read_bytes
+
+    def altered(path: Path) -> bytes:
+        # Altered just before it is read, and put right before anybody could look again.
+        return png(9) if path == folder / SPLITS[2] else read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", altered)
+    assert source_digest("source", tmp_path) == digest
+    with pytest.raises(SourceError, match="photos has the SHA-256"):
+        collect(folder, params(), tmp_path / "raw", digest)
+
+
+def test_a_file_that_can_not_be_read_is_listed_or_refused_where_a_digest_is_due(
+    tmp_path, monkeypatch
+):
+    folder = write_images(tmp_path / "source", *SPLITS)
+    digest = source_digest("source", tmp_path)
+    locked = folder / SPLITS[0]
+    opened = Path.open
+
+    def no_right(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", no_right)
+    found = collect(write_images(folder, "train/dog/other.png"), params(), tmp_path / "raw")
+    assert rows(found.unreadable) == [(SPLITS[0], 0, "can't be read: Permission denied")]
+    with pytest.raises(SourceError, match=r"b.png can't be read \(Permission denied\); give your"):
+        collect(folder, params(), tmp_path / "other", digest)
 
 
 def test_a_folder_of_classes_is_split_by_class_and_seed(tmp_path):

@@ -140,3 +140,16 @@ def test_real_images_are_resized_exactly_as_keras_does() -> None:
     images = [read_image(Path(str(ROMAN)) / path) for path in reference["paths"]]
     batch = TapStore(images, 32).batch(slice(None))
     np.testing.assert_array_equal(batch.permute(0, 2, 3, 1).numpy(), reference["resized"])
+
+
+def test_stores_are_joined_in_their_order():
+    random = np.random.default_rng(0)
+    grey = [random.integers(0, 256, (5, n, 1), np.uint8) for n in (7, 8)]
+    coloured = [random.integers(0, 256, (n, 6, 3), np.uint8) for n in (9, 4, 3)]
+    parts = [grey, coloured[:2], coloured[2:] + grey]
+    joined = TapStore.joined([TapStore(part, 4) for part in parts])
+    at_once = TapStore([image for part in parts for image in part], 4)
+    assert len(joined) == 7
+    assert torch.equal(joined.taps, at_once.taps)
+    assert torch.equal(joined.batch(slice(None)), at_once.batch(slice(None)))
+    assert TapStore.joined([TapStore(grey, 4)] * 2).taps.shape == (4, 1, 8, 8)

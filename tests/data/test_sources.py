@@ -4,13 +4,16 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from databoost.data import sources
+from databoost.data.downloads import download
 from databoost.data.sources import (
-    download,
+    FolderDigest,
+    Opened,
+    check_digest,
     is_url,
     open_source,
     source_digest,
@@ -45,8 +48,9 @@ def sha256(content: bytes) -> str:
 
 def taken(data: DataParams, root: Path) -> dict[str, bytes]:
     """Read the opened source's files; check that no scratch is left."""
-    with open_source(data, Layout(root)) as folder:
-        files = {str(path): (folder / path).read_bytes() for path in source_files(folder)}
+    with open_source(data, Layout(root)) as source:
+        paths = source_files(source.folder)
+        files = {str(path): (source.folder / path).read_bytes() for path in paths}
     assert not (root / ".databoost" / "source").exists()
     return files
 
@@ -151,6 +155,25 @@ def test_the_digest_of_a_folder_is_that_of_its_sorted_lines(tmp_path):
     assert source_digest("moved", tmp_path) != expected
 
 
+def test_the_digest_of_a_folder_is_the_same_in_any_order_and_whoever_reads_the_files(tmp_path):
+    content = {"i/b.png": b"b", "i/a.png": b"a", "empty": b"", "i-j": b"-"}
+    write_files(tmp_path / "photos", content)
+    (tmp_path / "photos/gone").symlink_to(tmp_path / "nowhere")
+    digest = FolderDigest(tmp_path / "photos")
+    for number, (path, data) in enumerate(content.items()):
+        digest.add(PurePosixPath(path), data if number % 2 else None)
+    digest.add(PurePosixPath("gone"))
+    lines = sorted(f"{sha256(data)}  {path}\n" for path, data in content.items())
+    assert digest.hexdigest() == sha256("".join(lines).encode())
+    assert digest.hexdigest() == source_digest("photos", tmp_path)
+
+
+def test_bytes_that_were_read_are_not_read_again(tmp_path):
+    digest = FolderDigest(tmp_path)
+    digest.add(PurePosixPath("not there"), b"x")
+    assert digest.hexdigest() == sha256(f"{sha256(b'x')}  not there\n".encode())
+
+
 def test_the_digest_of_an_archive_is_that_of_the_file(tmp_path):
     archive = write_zip(tmp_path / "a b.zip", {"a": b"a"})
     assert source_digest("a b.zip", tmp_path) == sha256(archive.read_bytes())
@@ -168,16 +191,17 @@ def test_a_file_that_can_not_be_read_has_no_digest(tmp_path, monkeypatch, source
         raise PermissionError(13, "Permission denied", str(path))
 
     write_files(tmp_path, {"photos/a.png": b"a", "photos.zip": b"PK"})
-    monkeypatch.setattr(sources, "_file_digest", no_right)
+    monkeypatch.setattr(sources, "sha256_of", no_right)
     with pytest.raises(SourceError, match=rf"{source}.* can't be read \(Permission denied\)"):
         source_digest(source, tmp_path)
 
 
 def test_a_folder_is_given_as_it_is(tmp_path):
     photos = write_files(tmp_path / "photos", {"i/a.png": b"a"})
-    with open_source(params("photos"), Layout(tmp_path)) as folder:
-        assert folder == photos
-    assert taken(params("photos", source_digest("photos", tmp_path)), tmp_path) == {"i/a.png": b"a"}
+    for digest in ("", "0" * 64):
+        with open_source(params("photos", digest), Layout(tmp_path)) as source:
+            assert source == Opened(photos, digest)
+    assert taken(params("photos"), tmp_path) == {"i/a.png": b"a"}
     assert photos.exists()
 
 
@@ -187,6 +211,8 @@ def test_an_archive_is_unpacked_for_as_long_as_the_block_runs(tmp_path, as_url):
     source = archive.as_uri() if as_url else "photos.zip"
     digest = sha256(archive.read_bytes())
     assert taken(params(source, digest), tmp_path) == {"i/a.png": b"a"}
+    with open_source(params(source, digest), Layout(tmp_path)) as opened:
+        assert opened == Opened(tmp_path / ".databoost/source/unpacked", "")
     assert list((tmp_path / ".databoost").iterdir()) == []
 
 
@@ -203,13 +229,18 @@ def test_scratch_is_removed_when_the_block_raises(tmp_path):
     assert not (tmp_path / ".databoost/source").exists()
 
 
-def test_an_altered_source_is_refused(tmp_path):
-    write_files(tmp_path / "photos", {"i/a.png": b"a"})
+def test_an_altered_archive_is_refused(tmp_path):
     write_zip(tmp_path / "photos.zip", {"i/a.png": b"a"})
-    for source in ("photos", "photos.zip"):
-        got = source_digest(source, tmp_path)
-        match = f"{source} has the SHA-256 {got}, but data.sha256 is {'0' * 64}.*databoost source"
-        refused(params(source, "0" * 64), tmp_path, match)
+    got = source_digest("photos.zip", tmp_path)
+    match = f"photos.zip has the SHA-256 {got}, but data.sha256 is {'0' * 64}.*databoost source"
+    refused(params("photos.zip", "0" * 64), tmp_path, match)
+
+
+def test_only_another_digest_is_refused():
+    check_digest("photos", "1" * 64, "1" * 64)
+    match = f"^photos has the SHA-256 {'1' * 64}, but data.sha256 is {'0' * 64}: it was altered"
+    with pytest.raises(SourceError, match=match):
+        check_digest("photos", "1" * 64, "0" * 64)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,32 @@ def test_a_failed_run_leaves_what_was_there(tmp_path):
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["ingest", "raw"]
 
 
+def test_an_altered_folder_is_refused_and_nothing_is_lost(tmp_path):
+    write_photos(tmp_path / "photos", *NAMES)
+    (tmp_path / "photos/readme.txt").write_bytes(b"as it was")
+    layout = Layout(tmp_path)
+    ingest(layout, params(source="photos"))
+    without = tree(tmp_path)
+    digest = source_digest("photos", tmp_path)
+    ingest(layout, params(source="photos", sha256=digest))
+    assert tree(tmp_path) == without
+    for name, content in ((NAMES[1], png(9)), ("readme.txt", b"new"), ("val/b/4.png", png(4))):
+        file = tmp_path / "photos" / name
+        kept = file.read_bytes() if file.exists() else None
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        before = tree(tmp_path)
+        got = source_digest("photos", tmp_path)
+        match = f"photos has the SHA-256 {got}, but data.sha256 is {digest}: .*`databoost source`"
+        with pytest.raises(SourceError, match=match):
+            ingest(layout, params(source="photos", sha256=digest))
+        assert tree(tmp_path) == before
+        assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["ingest", "raw"]
+        file.unlink() if kept is None else file.write_bytes(kept)
+    ingest(layout, params(source="photos", sha256=digest))
+    assert tree(tmp_path) == without
+
+
 def test_an_archive_gives_the_same_bytes_as_its_folder(tmp_path):
     write_photos(tmp_path / "photos", *NAMES, "train/b/sub/4.png")
     with tarfile.open(tmp_path / "photos.tar.gz", "w:gz") as archive:

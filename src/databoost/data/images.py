@@ -5,10 +5,14 @@ Pixels are uint8 arrays of shape (height, width, channels), channels 1 (grey) or
 
 import hashlib
 import io
+import os
 import threading
 import warnings
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import overload
 
@@ -33,6 +37,10 @@ FORMATS = {
 }
 #: Larger images are refused before they are decoded (a bomb, or nothing this tool is for).
 MAX_PIXELS = 50_000_000
+# Images that a thread decodes in one go, and how many threads do: a drawing is decoded sooner than
+# a thread is woken, and of photos no more than a few dozen may wait in memory.
+_AT_ONCE = 8
+_N_THREADS = min(os.cpu_count() or 1, 4)
 
 
 def image_id(content: bytes) -> str:
@@ -80,8 +88,15 @@ def decode(content: bytes) -> Pixels:
         raise ImageError(f"not a readable image ({type(error).__name__}: {error})") from error
 
 
-def file_ending(path: Path) -> str:
-    """Usual ending of an image file of this format, ``.png`` say; reads the header alone.
+def file_ending(path: Path, content: bytes) -> str:
+    """Usual ending of an image file of this format, ``.png`` say; looks at the header alone.
+
+    Parameters
+    ----------
+    path
+        Names the file where it is refused; it is not opened.
+    content
+        The file's bytes.
 
     Raises
     ------
@@ -91,7 +106,7 @@ def file_ending(path: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=list(FORMATS)) as image:
+            with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
                 # Pillow's name for a JPEG of several pictures, as phones and stereo cameras write.
                 return FORMATS["JPEG" if image.format == "MPO" else image.format or ""]
     except UnidentifiedImageError:
@@ -100,8 +115,13 @@ def file_ending(path: Path) -> str:
         raise ImageError(f"{path}: not a readable image: {error}") from error
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path, seen: Callable[[Path, bytes], object] | None = None) -> Pixels:
     """Decode an image file; see :func:`decode`.
+
+    Parameters
+    ----------
+    seen
+        Is told the path and the bytes.
 
     Raises
     ------
@@ -109,36 +129,48 @@ def read_image(path: Path) -> Pixels:
         If the file is missing or :func:`decode` refuses it; the message names the file.
     """
     try:
-        return decode(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
+    if seen is not None:
+        seen(path, content)
+    try:
+        return decode(content)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
 
 
 class ImageFiles(Sequence[Pixels]):
-    """Image files as pixels, decoded when they are asked for.
+    """Image files as pixels, decoded when they are asked for, or ahead of a loop over them.
 
     Thousands of photos do not fit into memory, thousands of drawings do: the images asked for last
-    stay decoded, as many of them as `memory` holds. Several threads may ask.
+    stay decoded, as many of them as `memory` holds, for slices too. Several threads may ask.
 
     Parameters
     ----------
-    paths
-        The files.
+    files
+        Paths; where there are none, what the files would hold.
     memory
         Bytes of pixels that are kept; the default suits one pass.
+    seen
+        Is told the path and the bytes of every file that is read, maybe by several threads at
+        once: who needs them does not read the file again.
     """
 
-    def __init__(self, paths: Sequence[Path], memory: int = 0) -> None:
-        self._paths = list(paths)
-        self._memory, self._n_bytes = memory, 0
-        self._kept: OrderedDict[Path, Pixels] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        files: Sequence[Path | bytes],
+        memory: int = 0,
+        seen: Callable[[Path, bytes], object] | None = None,
+    ) -> None:
+        self._files = list(files)
+        self._places = range(len(self._files))
+        self._kept = _Kept(memory)
+        self._seen = seen
 
     def __len__(self) -> int:
         """Count the files."""
-        return len(self._paths)
+        return len(self._places)
 
     @overload
     def __getitem__(self, which: int) -> Pixels: ...
@@ -153,24 +185,71 @@ class ImageFiles(Sequence[Pixels]):
             If the file is missing or no readable image.
         """
         if isinstance(which, slice):
-            return ImageFiles(self._paths[which], self._memory)
-        path = self._paths[which]
-        with self._lock:
-            if path in self._kept:
-                self._kept.move_to_end(path)
-                return self._kept[path]
-        image = read_image(path)
-        with self._lock:
-            self._keep(path, image)
+            some = copy(self)
+            some._places = self._places[which]
+            return some
+        place = self._places[which]
+        image = self._kept.get(place)
+        if image is None:
+            image = self._decode(self._files[place])
+            self._kept.put(place, image)
         return image
 
-    def _keep(self, path: Path, image: Pixels) -> None:
-        if image.nbytes > self._memory or path in self._kept:
+    def __iter__(self) -> Iterator[Pixels]:
+        """Yield the images in order; threads decode the next few meanwhile."""
+        if len(self) <= _AT_ONCE or _N_THREADS == 1:
+            yield from (self[number] for number in range(len(self)))
             return
-        self._kept[path] = image
-        self._n_bytes += image.nbytes
-        while self._n_bytes > self._memory:
-            self._n_bytes -= self._kept.popitem(last=False)[1].nbytes
+        waiting: deque[Future[list[Pixels]]] = deque()
+        with ThreadPoolExecutor(_N_THREADS, "images") as pool:
+            try:
+                for start in range(0, len(self), _AT_ONCE):
+                    waiting.append(pool.submit(self._some, range(len(self))[start:][:_AT_ONCE]))
+                    if len(waiting) > _N_THREADS:
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def parts(self, n: int) -> Iterator[list[Pixels]]:
+        """Yield the images `n` at a time; the last part has what is left."""
+        images = iter(self)
+        while part := list(islice(images, n)):
+            yield part
+
+    def _some(self, numbers: range) -> list[Pixels]:
+        return [self[number] for number in numbers]
+
+    def _decode(self, file: Path | bytes) -> Pixels:
+        if isinstance(file, bytes):
+            return decode(file)
+        return read_image(file, self._seen)
+
+
+class _Kept:
+    """The decoded images that were asked for last, as many as fit into `memory` bytes."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory, self._n_bytes = memory, 0
+        self._images: OrderedDict[int, Pixels] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, place: int) -> Pixels | None:
+        with self._lock:
+            if place in self._images:
+                self._images.move_to_end(place)
+            return self._images.get(place)
+
+    def put(self, place: int, image: Pixels) -> None:
+        with self._lock:
+            if image.nbytes > self._memory or place in self._images:
+                return
+            self._images[place] = image
+            self._n_bytes += image.nbytes
+            while self._n_bytes > self._memory:
+                self._n_bytes -= self._images.popitem(last=False)[1].nbytes
 
 
 def encode_png(pixels: Pixels) -> bytes:

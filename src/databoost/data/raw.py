@@ -13,7 +13,7 @@ from databoost.data.datasets import choose_validation
 from databoost.data.files import write_bytes
 from databoost.data.images import FORMATS, decode, file_ending, image_id
 from databoost.data.lettering import NUMERALS
-from databoost.data.sources import source_files
+from databoost.data.sources import FolderDigest, check_digest, source_files
 from databoost.data.tables import RAW_INDEX, UNREADABLE
 from databoost.errors import ImageError, SourceError, listed
 from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS
@@ -56,7 +56,7 @@ class _Place:
     name: str
 
 
-def collect(folder: Path, data: DataParams, raw: Path) -> Collected:
+def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Collected:
     """Copy the readable images of a folder, byte for byte, to ``raw/<split>/<class>/``.
 
     The folder holds ``train/<class>/`` and ``val/<class>/`` (or ``valid``, ``validation``), and
@@ -73,17 +73,24 @@ def collect(folder: Path, data: DataParams, raw: Path) -> Collected:
         The order of the classes, and the share and seed of the validation images.
     raw
         An empty folder.
+    sha256
+        What the folder's `FolderDigest` must be, computed of the very bytes that are copied;
+        empty to take the folder as it is.
 
     Raises
     ------
     SourceError
         If no file, no training or no validation image is readable; if there are fewer than two
-        classes, or (all are listed) classes that ``data.classes`` lacks or that cannot be written.
+        classes, or (all are listed) classes that ``data.classes`` lacks or that cannot be written;
+        if `sha256` is given and the digest differs or a file can't be read.
     """
     files = source_files(folder)
     places = _places(files, data.source)
     check_labels({place.label for place in places.values()}, data)
-    arrived, unreadable = _read(folder, files, places, raw / "arriving")
+    digest = FolderDigest(folder) if sha256 else None
+    arrived, unreadable = _read(folder, files, places, raw / "arriving", digest)
+    if digest is not None:
+        check_digest(data.source, digest.hexdigest(), sha256)
     if arrived.empty:
         raise SourceError(
             f"{data.source} holds no readable image in a class folder; {len(files)} other file(s) "
@@ -175,7 +182,11 @@ def _top(files: list[PurePosixPath]) -> tuple[str, ...]:
 
 
 def _read(
-    folder: Path, files: list[PurePosixPath], places: dict[PurePosixPath, _Place], arriving: Path
+    folder: Path,
+    files: list[PurePosixPath],
+    places: dict[PurePosixPath, _Place],
+    arriving: Path,
+    digest: FolderDigest | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Copy what is readable under a number; list the rest with its reason."""
     arrived = []
@@ -184,6 +195,8 @@ def _read(
     for number, file in enumerate(tqdm(files, desc="ingest", unit="file", mininterval=1.0)):
         place = places.get(file)
         n_bytes, content, reason = _content(folder / file)
+        if digest is not None:
+            digest.add(file, None if reason else content)
         if place is None:
             reason = "outside of any class folder: <split>/<class>/ or, without splits, <class>/"
         elif not reason:
@@ -196,9 +209,9 @@ def _read(
             continue
         target = arriving / str(number)
         write_bytes(target, content)
-        row = (image_id(content), place.split, place.label, place.name, str(target))
-        arrived.append(row)
-    columns = ["image_id", "split", "label", "name", "file"]
+        name = _safe_name(place.name, content)
+        arrived.append((image_id(content), place.split, place.label, *name, str(target)))
+    columns = ["image_id", "split", "label", "stem", "ending", "file"]
     unreadable = pd.DataFrame(refused, columns=list(UNREADABLE.columns))
     return (
         pd.DataFrame(arrived, columns=columns, dtype=object),
@@ -233,28 +246,26 @@ def _move_into_place(arrived: pd.DataFrame, raw: Path) -> pd.DataFrame:
     paths = []
     taken: set[str] = set()
     for row in arrived.itertuples(index=False):
-        file = Path(str(row.file))
-        stem, ending = _safe_name(str(row.name), file)
-        path = f"{row.split}/{row.label}/{stem}{ending}"
+        path = f"{row.split}/{row.label}/{row.stem}{row.ending}"
         number = 2
         # casefold: where case does not matter, A.png must not overwrite a.png.
         while path.casefold() in taken:
-            path = f"{row.split}/{row.label}/{stem}-{number}{ending}"
+            path = f"{row.split}/{row.label}/{row.stem}-{number}{row.ending}"
             number += 1
         taken.add(path.casefold())
         (raw / path).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, raw / path)
+        os.replace(str(row.file), raw / path)
         paths.append(path)
     images = arrived.assign(path=paths).sort_values("path")
     return RAW_INDEX.frame({column: images[column].to_numpy() for column in RAW_INDEX.columns})
 
 
-def _safe_name(name: str, file: Path) -> tuple[str, str]:
+def _safe_name(name: str, content: bytes) -> tuple[str, str]:
     """Stem and ending that every file system takes and no tool mistakes for its own file."""
     safe = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", _printable(name))
     stem, ending = os.path.splitext(safe)  # noqa: PTH122  (a name, not a path)
     if ending.lower() not in _ENDINGS:
-        stem, ending = safe, file_ending(file)
+        stem, ending = safe, file_ending(Path(safe), content)
     if len(stem.encode()) > _MAX_NAME_BYTES:
         kept = stem.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
         stem = f"{kept}-{image_id(name.encode('utf-8', 'surrogateescape'))}"

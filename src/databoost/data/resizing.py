@@ -78,6 +78,16 @@ class TapStore:
         self.row_fractions = torch.from_numpy(rows)
         self.column_fractions = torch.from_numpy(columns)
 
+    @classmethod
+    def joined(cls, parts: Sequence["TapStore"]) -> "TapStore":
+        """Put one or more stores of one size together, in their order."""
+        channels = max(part.taps.shape[1] for part in parts)
+        store = cls([], parts[0].row_fractions.shape[1])
+        store.taps = torch.cat([part.taps.expand(-1, channels, -1, -1) for part in parts])
+        store.row_fractions = torch.cat([part.row_fractions for part in parts])
+        store.column_fractions = torch.cat([part.column_fractions for part in parts])
+        return store
+
     def __len__(self) -> int:
         """Count the images."""
         return len(self.taps)

@@ -4,30 +4,77 @@ import hashlib
 import os
 import re
 import shutil
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException, HTTPResponse
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.error import HTTPError
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
 from databoost.data.archives import ENDINGS, archive_ending, unpack
+from databoost.data.downloads import download
+from databoost.data.files import sha256_of
 from databoost.errors import SourceError
 from databoost.layout import Layout
 from databoost.sections import DataParams
 
-#: Larger downloads are given up.
-MAX_DOWNLOAD_BYTES = 20 * 2**30
-#: A server that is silent for so long is given up.
-TIMEOUT_S = 30.0
 #: What file managers leave behind, beside hidden files.
 IGNORED_NAMES = frozenset({"__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"})
 
-_CHUNK = 1 << 20
 _KINDS = f"a folder, an archive ({', '.join(ENDINGS)}), or an http, https or file URL of an archive"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source as a local ``folder`` of files.
+
+    ``sha256`` is the digest that whoever reads the files must find them to have (`FolderDigest`,
+    `check_digest`); it is empty where none is asked for, and for an archive, which was checked.
+    """
+
+    folder: Path
+    sha256: str
+
+
+class FolderDigest:
+    """SHA-256 of a folder, as `source_digest` gives it, taken in file by file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lines: list[str] = []
+
+    def add(self, path: PurePosixPath, content: bytes | None = None) -> None:
+        """Take in one of the folder's `source_files`; what is no regular file does not count.
+
+        Parameters
+        ----------
+        path
+            Relative to the folder.
+        content
+            The file's bytes where they were read already; by default the file is read here.
+
+        Raises
+        ------
+        SourceError
+            If the file can't be read.
+        """
+        file = self._folder / path
+        try:
+            if content is not None:
+                digest = hashlib.sha256(content).hexdigest()
+            elif file.is_file():
+                digest = sha256_of(file)
+            else:
+                return
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        self._lines.append(f"{digest}  {path}\n")
+
+    def hexdigest(self) -> str:
+        """Give the digest of what was taken in, in whatever order: 64 hex digits."""
+        text = "".join(sorted(self._lines))
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_url(source: str) -> bool:
@@ -94,11 +141,12 @@ def source_digest(source: str, root: Path) -> str:
 
 
 @contextmanager
-def open_source(data: DataParams, layout: Layout) -> Iterator[Path]:
+def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
     """Give the source as a local folder of files for as long as the block runs.
 
-    A folder is given as it is. An archive is unpacked, and a URL downloaded, to a scratch folder
-    below ``Layout.state`` that is removed at the end.
+    A folder is given as it is, its files unread: checking its SHA-256 is left to whoever reads
+    them. An archive is checked and unpacked, and a URL downloaded, to a scratch folder below
+    ``Layout.state`` that is removed at the end.
 
     Parameters
     ----------
@@ -111,7 +159,7 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Path]:
     ------
     SourceError
         If the source is missing, of no known kind, can't be downloaded or unpacked, is an unsafe
-        archive, has another SHA-256, or is a folder that ``ingest`` itself writes to.
+        archive, an archive of another SHA-256, or a folder that ``ingest`` itself writes to.
     """
     scratch = layout.state / "source"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -121,88 +169,30 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Path]:
         else:
             place = _local_place(data.source, layout.root)
         _refuse_own_output(data.source, place, layout)
-        if data.sha256:
-            _verify(data, _digest(place))
         if place.is_dir():
-            yield place
+            yield Opened(place, data.sha256)
         else:
+            if data.sha256:
+                check_digest(data.source, _digest(place), data.sha256)
             unpack(place, scratch / "unpacked")
-            yield scratch / "unpacked"
+            yield Opened(scratch / "unpacked", "")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def download(url: str, folder: Path, max_bytes: int = MAX_DOWNLOAD_BYTES) -> Path:
-    """Download an archive, with a progress bar.
-
-    Returns
-    -------
-    pathlib.Path
-        The complete file in `folder`, under the name that the URL or the server gives it.
+def check_digest(source: str, digest: str, sha256: str) -> None:
+    """Refuse a source that is not the one that ``data.sha256`` was computed of.
 
     Raises
     ------
     SourceError
-        If the server does not answer with a complete archive of at most `max_bytes` bytes whose
-        name has one of the known endings.
+        If the digest differs from `sha256`.
     """
-    request = urllib.request.Request(
-        quote(url, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": "databoost"}
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "download.part"
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            name = _archive_name(url, response)
-            _stream(url, response, part, max_bytes)
-    except HTTPError as error:
-        error.close()
+    if digest != sha256:
         raise SourceError(
-            f"{url} answered {error.code} {error.reason}; check data.source, or download the "
-            "archive another way and name the file there"
-        ) from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise SourceError(
-            f"{url} could not be downloaded ({getattr(error, 'reason', error)}); check data.source "
-            "and the network, or download the archive another way and name the file there"
-        ) from error
-    os.replace(part, folder / name)
-    return folder / name
-
-
-def _stream(url: str, response: HTTPResponse, part: Path, max_bytes: int) -> None:
-    length = response.headers.get("Content-Length")
-    total = None if length is None else int(length)
-    n_bytes = 0
-    with (
-        part.open("wb") as stream,
-        tqdm(total=total, desc="download", unit="B", unit_scale=True, mininterval=1.0) as bar,
-    ):
-        while max(n_bytes, total or 0) <= max_bytes and (chunk := response.read(_CHUNK)):
-            stream.write(chunk)
-            n_bytes += len(chunk)
-            bar.update(len(chunk))
-    if max(n_bytes, total or 0) > max_bytes:
-        raise SourceError(
-            f"{url} is larger than {max_bytes:,} bytes, which is the limit; download it another "
-            "way and name the file in data.source"
+            f"{source} has the SHA-256 {digest}, but data.sha256 is {sha256}: it was altered or is "
+            "damaged. If the change is meant, `databoost source` takes it in"
         )
-    if total is not None and n_bytes != total:
-        raise SourceError(
-            f"{url} broke off after {n_bytes:,} of {total:,} bytes; nothing was kept, try again"
-        )
-
-
-def _archive_name(url: str, response: HTTPResponse) -> str:
-    names = [unquote(urlsplit(url).path), response.headers.get_filename() or ""]
-    names.append(unquote(urlsplit(response.geturl()).path))
-    for name in names:
-        if archive_ending(name):
-            return re.sub(r"[^\w.-]", "_", PurePosixPath(name).name)[-100:]
-    raise SourceError(
-        f"{url} does not name an archive; its name must end in {', '.join(ENDINGS)}. Download it "
-        "another way and name the file in data.source"
-    )
 
 
 def _is_file_url(source: str) -> bool:
@@ -236,34 +226,23 @@ def _refuse_own_output(source: str, place: Path, layout: Layout) -> None:
             )
 
 
-def _verify(data: DataParams, digest: str) -> None:
-    if digest != data.sha256:
-        raise SourceError(
-            f"{data.source} has the SHA-256 {digest}, but data.sha256 is {data.sha256}: it was "
-            "altered or is damaged. If the change is meant, `databoost source` takes it in"
-        )
-
-
 def _digest(place: Path) -> str:
-    try:
-        if place.is_file():
-            return _file_digest(place)
-        lines = [
-            f"{_file_digest(place / path)}  {path}\n"
-            for path in tqdm(source_files(place), desc="digest", unit="file", mininterval=1.0)
-            if (place / path).is_file()
-        ]
-    except OSError as error:
-        raise SourceError(
-            f"{error.filename or place} can't be read ({error.strerror}); give yourself the right "
-            "to read it, or take it out of the source"
-        ) from error
-    return hashlib.sha256("".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
+    if place.is_file():
+        try:
+            return sha256_of(place)
+        except OSError as error:
+            raise _unreadable(place, error) from error
+    digest = FolderDigest(place)
+    for path in tqdm(source_files(place), desc="digest", unit="file", mininterval=1.0):
+        digest.add(path)
+    return digest.hexdigest()
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _unreadable(file: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"{file} can't be read ({error.strerror}); give yourself the right to read it, or take it "
+        "out of the source"
+    )
 
 
 def _walk(folder: Path, prefix: str, ancestors: tuple[str, ...]) -> Iterator[str]:

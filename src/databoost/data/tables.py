@@ -202,11 +202,11 @@ ADDITIONS = Table(
         "parent_id": "text",
         "recipe": "text",
         "strategy": "text",
-        "query_id": "text",  # the failure that asked for it; empty: strategy random
+        "query_id": "text",  # the failure that asked for it; empty: none did
         "query_label": "text",
         "query_predicted_label": "text",
         "similarity": "number",
-        "rank": "integer",  # the query's first addition is 1; 0: strategy random
+        "rank": "integer",  # the query's first addition is 1; 0: no failure asked
     },
 )
 RECIPES = Table(
@@ -217,5 +217,52 @@ RECIPES = Table(
         "label": "text",
         "seed": "integer",  # 63 random bits and the mirror bit, as a signed integer
         "policy": "text",  # version of the policy that turns the seed into pixels
+    },
+)
+STUDY_ROUNDS = Table(
+    "rounds of a study",
+    {
+        "arm": "text",
+        "seed": "integer",
+        "round": "text",
+        "n_train": "integer",
+        "n_added": "integer",
+        "n_lacking": "integer",  # of the additions wanted: the strategy or the size limit gave less
+        "stop": "text",  # why no round could follow; empty if one could
+        "best_epoch": "integer",
+        "val_accuracy": "number",
+        "test_accuracy": "number",
+        "label_book_accuracy": "number",
+        "n_failures_fixed": "integer",  # of val, since the round before
+        "n_images_broken": "integer",
+    },
+)
+STUDY_ARMS = Table(
+    "arms of a study",
+    {
+        "arm": "text",
+        "round": "text",
+        "n_seeds": "integer",
+        "n_train": "number",  # means over seeds
+        "val_accuracy": "number",
+        "test_accuracy": "number",
+        "low": "number",  # ends of the 95% interval over seeds and test images
+        "high": "number",
+    },
+)
+VERDICTS = Table(
+    "verdicts of a study",
+    {
+        "arm": "text",
+        "other_arm": "text",
+        "round": "text",
+        "n_seeds": "integer",
+        "n_images": "integer",
+        "difference": "number",  # of test accuracy, arm minus other arm
+        "low": "number",  # ends of the paired 95% interval over seeds and images
+        "high": "number",
+        "bootstrap_low": "number",  # the same by resampling both
+        "bootstrap_high": "number",
+        "is_more_than_noise": "truth",
     },
 )

@@ -65,18 +65,14 @@ def _look(
     files: ImageFiles,
 ) -> tuple[Fingerprints, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Decode every image once: fingerprints, shares of content (n,), heights and widths (n, 2)."""
-    hashes, strokes, shares, sizes = [], [], [], []
+    prints, shares, sizes = [], [], []
     with tqdm(total=len(files), desc="audit", unit="image", mininterval=1.0) as bar:
-        for start in range(0, len(files), _AT_ONCE):
-            images = list(files[start : start + _AT_ONCE])
-            prints = fingerprint(images)
-            hashes.append(prints.hashes)
-            strokes.append(prints.strokes)
+        for images in files.parts(_AT_ONCE):
+            prints.append(fingerprint(images))
             shares += [content_share(image) for image in images]
             sizes += [image.shape[:2] for image in images]
             bar.update(len(images))
-    every = Fingerprints(np.concatenate(hashes), np.concatenate(strokes))
-    return every, np.array(shares), np.array(sizes, dtype=np.int64)
+    return Fingerprints.joined(prints), np.array(shares), np.array(sizes, dtype=np.int64)
 
 
 def _compare(

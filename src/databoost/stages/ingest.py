@@ -40,8 +40,8 @@ def ingest(layout: Layout, params: Params) -> None:
 
 def _images(layout: Layout, params: Params, raw: Path) -> tuple[Collected, pd.DataFrame]:
     if params.data.source != "synthetic":
-        with open_source(params.data, layout) as folder:
-            return collect(folder, params.data, raw), TRUTH.empty()
+        with open_source(params.data, layout) as source:
+            return collect(source.folder, params.data, raw, source.sha256), TRUTH.empty()
     truth = write_synthetic(params.synthetic, raw, progress=True)
     ordered = truth.sort_values("path")
     images = RAW_INDEX.frame({column: ordered[column].to_numpy() for column in RAW_INDEX.columns})

@@ -7,7 +7,7 @@ from tqdm import tqdm
 from databoost.candidates.embedding import load_embedder
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import write_bytes, write_text
-from databoost.data.images import Pixels, read_image
+from databoost.data.images import ImageFiles, Pixels
 from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import MAP, SHEET, Table
@@ -77,14 +77,15 @@ def _embed(
     """Read each image once, for its vector and for its small picture."""
     device = pick_device(params.train)
     embedder = load_embedder(params.embedding, layout.root, device)
-    vectors, pictures = np.zeros((len(images), embedder.dimension), dtype=np.float32), []
+    vectors = np.zeros((len(images), embedder.dimension), dtype=np.float32)
+    pictures: list[Pixels] = []
     paths = [folder / path for folder, path in zip(images["folder"], images["path"], strict=True)]
-    size = params.embedding.batch_size
-    for start in tqdm(range(0, len(paths), size), desc="embed", unit="batch", mininterval=1.0):
-        read = [read_image(path) for path in paths[start : start + size]]
-        batch = TapStore(read, embedder.image_size).batch(slice(None))
-        vectors[start : start + len(read)] = embedder.embed(batch)
-        pictures += [thumbnail(image, side) for image in read]
+    with tqdm(total=len(paths), desc="embed", unit="image", mininterval=1.0) as bar:
+        for read in ImageFiles(paths).parts(params.embedding.batch_size):
+            batch = TapStore(read, embedder.image_size).batch(slice(None))
+            vectors[len(pictures) : len(pictures) + len(read)] = embedder.embed(batch)
+            pictures += [thumbnail(image, side) for image in read]
+            bar.update(len(read))
     return vectors, pictures
 
 

@@ -1,5 +1,6 @@
 """``prepare``: raw images and corrections -> the r00 snapshot and the held-out images."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ from databoost.data.datasets import (
     read_classes,
     resolve_duplicates,
     sort_manifest,
-    write_dataset,
 )
-from databoost.data.files import whole_folder, write_bytes, write_json
+from databoost.data.files import whole_folder, write_json
 from databoost.data.images import ImageFiles, file_ending
 from databoost.data.splitting import pool_of
 from databoost.data.tablefiles import read_table, write_table
@@ -37,40 +37,73 @@ def prepare(layout: Layout, params: Params) -> None:
     ledger = read_corrections(layout.corrections)
     resolved = resolve_duplicates(apply_corrections(raw, ledger, read_classes(layout.classes)))
     images, split = resolved.images, {"strategy": "given"}
-    if params.split.strategy != "given" and images["split"].isin(SNAPSHOT_SPLITS).any():
-        moved_ids = set(ledger.loc[ledger["action"] == "move", "image_id"])
-        images, split = _split_again(images, moved_ids, layout, params)
-    files = {
-        image_id: layout.raw / path
-        for image_id, path in zip(images["image_id"], images["path"], strict=True)
-    }
-    manifest = _first_manifest(images, files)
-    is_heldout = manifest["split"].isin(HELDOUT_SPLITS)
-    check_usable(manifest[~is_heldout])
     r00 = layout.round("r00")
-    write_dataset(manifest[~is_heldout], r00.dataset, lambda image_id: files[image_id].read_bytes())
+    with whole_folder(r00.dataset) as dataset, whole_folder(layout.heldout) as heldout:
+        arrivals = _Arrivals([layout.raw / path for path in images["path"]], dataset / "arriving")
+        if params.split.strategy != "given" and images["split"].isin(SNAPSHOT_SPLITS).any():
+            moved_ids = set(ledger.loc[ledger["action"] == "move", "image_id"])
+            images, split = _split_again(images, moved_ids, arrivals, layout, params)
+        files = [layout.raw / path for path in images["path"]]
+        manifest = _first_manifest(images, [arrivals.ending(file) for file in files])
+        is_heldout = manifest["split"].isin(HELDOUT_SPLITS)
+        check_usable(manifest[~is_heldout])
+        for file, path, is_out in zip(files, manifest["path"], is_heldout, strict=True):
+            arrivals.move(file, (heldout if is_out else dataset) / path)
+        arrivals.close()
+        write_table(
+            heldout / layout.heldout_manifest.name, sort_manifest(manifest[is_heldout]), MANIFEST
+        )
     write_table(r00.manifest, sort_manifest(manifest[~is_heldout]), MANIFEST)
     write_json(r00.split, split)
     write_table(layout.duplicates, resolved.duplicates, DUPLICATES)
-    with whole_folder(layout.heldout) as part:
-        for row in manifest[is_heldout].itertuples():
-            write_bytes(part / str(row.path), files[str(row.image_id)].read_bytes())
-        write_table(
-            part / layout.heldout_manifest.name, sort_manifest(manifest[is_heldout]), MANIFEST
-        )
     _tell(raw, len(ledger), resolved.duplicates, manifest, layout)
 
 
+class _Arrivals:
+    """Raw files, each read once and copied to one folder before its place is known."""
+
+    def __init__(self, files: list[Path], folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._copies = {file: folder / str(number) for number, file in enumerate(files)}
+        self._endings: dict[Path, str] = {}
+
+    def take(self, file: Path, content: bytes) -> None:
+        """Copy a raw file that was just read; several threads may."""
+        self._endings[file] = file_ending(file, content)
+        self._copies[file].write_bytes(content)
+
+    def ending(self, file: Path) -> str:
+        """Give the usual ending of a raw file's format, and copy the file if it is not there."""
+        if file not in self._endings:
+            self.take(file, file.read_bytes())
+        return self._endings[file]
+
+    def move(self, file: Path, target: Path) -> None:
+        """Put a raw file's copy to its place."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self._copies[file], target)
+
+    def close(self) -> None:
+        """Remove the folder, from which every copy was moved."""
+        self.folder.rmdir()
+
+
 def _split_again(
-    images: pd.DataFrame, moved_ids: set[str], layout: Layout, params: Params
+    images: pd.DataFrame,
+    moved_ids: set[str],
+    arrivals: _Arrivals,
+    layout: Layout,
+    params: Params,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Split anew and tell what it changed; gives the rows and the content of ``split.json``."""
-    # They load SciPy and decode every image, which a given split does not need.
+    # They load SciPy, and every image is decoded, which a given split does not need.
     from databoost.audit.near_duplicates import find_pairs, fingerprint, group_pairs
     from databoost.audit.resplitting import resplit
 
     pool = pool_of(images)
-    prints = fingerprint(ImageFiles([layout.raw / path for path in pool["path"]]))
+    files = [layout.raw / path for path in pool["path"]]
+    prints = fingerprint(ImageFiles(files, seen=arrivals.take))
     groups = group_pairs(find_pairs(prints, params.audit), len(pool))
     again = resplit(images, params.split, prints.strokes, groups, moved_ids)
     print(
@@ -81,12 +114,11 @@ def _split_again(
     return again.images, again.summary(params.split.strategy)
 
 
-def _first_manifest(images: pd.DataFrame, files: dict[str, Path]) -> pd.DataFrame:
-    endings = {image_id: file_ending(path) for image_id, path in files.items()}
+def _first_manifest(images: pd.DataFrame, endings: list[str]) -> pd.DataFrame:
     paths = [
-        f"{split}/{label}/{image_id}{endings[image_id]}"
-        for split, label, image_id in zip(
-            images["split"], images["label"], images["image_id"], strict=True
+        f"{split}/{label}/{image_id}{ending}"
+        for split, label, image_id, ending in zip(
+            images["split"], images["label"], images["image_id"], endings, strict=True
         )
     ]
     nothing = [""] * len(images)
