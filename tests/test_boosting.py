@@ -14,7 +14,6 @@ from databoost.boosting import (
     Rules,
     choose_deepening,
     choose_nearest,
-    choose_random,
     stop_reason,
 )
 from databoost.candidates.search import Neighbours
@@ -223,28 +222,27 @@ def test_search_ends_at_the_last_candidate_at_the_deepest_and_when_the_room_is_f
     assert search.depths == [8]
 
 
-def test_random_control_is_seeded_and_takes_as_many_as_asked():
-    pool = make_pool(100, used=tuple(range(0, 100, 2)))
-    chosen = choose_random(20, pool, seed=3)
-    candidates = [addition.candidate for addition in chosen]
-    assert len(set(candidates)) == 20
-    assert all(candidate % 2 for candidate in candidates)
-    assert {(addition.query, addition.rank) for addition in chosen} == {(-1, 0)}
-    assert all(np.isnan(addition.similarity) for addition in chosen)
-    assert given(choose_random(20, pool, seed=3)) == given(chosen)
-    assert given(choose_random(20, pool, seed=4)) != given(chosen)
-    assert given(choose_random(10, pool, seed=3)) == given(chosen)[:10]
-    assert len(choose_random(99, pool, seed=3)) == 50
-    assert choose_random(0, pool, seed=3) == []
+def test_a_full_room_is_shared_with_those_that_have_to_look_deeper():
+    near = [(candidate, 1 - candidate / 1024) for candidate in range(100)]
+    search = Searching(make_neighbours(line(100), near))
+    pool = make_pool(100, labels=[0] * 90 + [1] * 10)
+    labels = np.array([0, 1], dtype=np.int64)
+    rules = Rules(n_each=4, room=4, same_label=True)
+    # Among the 16 first neighbours none has the second query's label.
+    assert given(choose_deepening(search, labels, pool, rules)) == [
+        (0, 0, 1), (1, 90, 1), (0, 1, 2), (1, 91, 2),
+    ]  # fmt: skip
+    assert search.depths == [16, 100]
 
 
-def test_random_control_keeps_the_cap_and_draws_evenly():
-    pool = make_pool(40, parents=[number % 4 for number in range(40)], parent_counts={0: 2, 1: 5})
-    chosen = [addition.candidate % 4 for addition in choose_random(40, pool, 0, max_per_parent=3)]
-    assert Counter(chosen) == {0: 1, 2: 3, 3: 3}
-    assert pool.parent_counts == {0: 2, 1: 5}
-    firsts = Counter(choose_random(1, make_pool(4), seed)[0].candidate for seed in range(400))
-    assert all(60 < firsts[candidate] < 140 for candidate in range(4))
+def test_queries_that_want_all_there_is_fill_the_room():
+    search = Searching(make_neighbours(line(400), line(400), line(400)))
+    rules = Rules(n_each=400, room=100)
+    chosen = choose_deepening(search, zeros(3), make_pool(400), rules)
+    assert [addition.candidate for addition in chosen] == list(range(100))
+    assert Counter(addition.query for addition in chosen) == {0: 34, 1: 33, 2: 33}
+    few = Rules(n_each=400, room=400)
+    assert len(choose_deepening(search, zeros(3), make_pool(400, used=(5,)), few)) == 399
 
 
 @pytest.mark.parametrize(
@@ -363,4 +361,11 @@ def test_small_cases_obey_the_rules(seed):
         if len(choice.additions) < room:
             assert all(shares[query] == n_each for query in could_go_on)
         everyone_served = all(shares[query] == n_each for query in range(len(labels)))
-        assert choice.is_complete == (everyone_served or len(choice.additions) >= room)
+        if everyone_served or len(choice.additions) < room:
+            assert choice.is_complete == everyone_served
+        elif (
+            min(shares[query] for query in range(len(labels))) < max(shares.values(), default=0) - 1
+        ):
+            assert not choice.is_complete  # one ran out, while others filled the room
+        elif len(could_go_on) == len(labels):
+            assert choice.is_complete

@@ -4,6 +4,7 @@ The pure counterpart, on tables, of :mod:`databoost.boosting` on arrays.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,54 @@ import pandas as pd
 from databoost.boosting import Addition, Pool, Stop
 from databoost.candidates.recipes import recipe_names
 from databoost.data.datasets import padded_size, room_left, sort_manifest
+from databoost.data.halves import in_mining_half
 from databoost.data.tables import ADDITIONS, MANIFEST
 from databoost.params import Params
+from databoost.sections import BoostParams
 
 _DECIMALS = 6
+_NO_LIMIT = 2**62
 
 
-def misclassified(sheet: pd.DataFrame) -> pd.DataFrame:
-    """Take the queries from an image sheet: misclassified validation images, ordered by id."""
-    wrong = sheet[(sheet["split"] == "val") & sheet["is_misclassified"]]
-    return wrong.sort_values("image_id").reset_index(drop=True)
+def find_queries(
+    sheet: pd.DataFrame, settings: BoostParams, suspects: Collection[str]
+) -> pd.DataFrame:
+    """Take the queries from an image sheet: validation images that ask for additions.
+
+    Parameters
+    ----------
+    sheet
+        ``SHEET`` of the round before; other splits than ``val`` are not looked at.
+    settings
+        ``max_margin`` says which images ask, ``mine_on`` and ``suspects`` which of those may.
+    suspects
+        Ids of images whose label is in doubt.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the sheet, ordered by id.
+    """
+    val = sheet[sheet["split"] == "val"]
+    asks = val["is_misclassified"] | (val["margin"] < settings.max_margin)
+    if settings.mine_on == "half":
+        asks &= in_mining_half(val["image_id"])
+    if settings.suspects == "skip":
+        asks &= ~val["image_id"].isin(list(suspects))
+    return val[asks].sort_values("image_id").reset_index(drop=True)
+
+
+def wanted_additions(settings: BoostParams, room: int | None) -> int:
+    """Count the additions that a round may bring at most; `room` None: no limit of size.
+
+    Returns
+    -------
+    int
+        The least of ``boost.additions``, ``boost.max_additions`` and the room; a number beyond all
+        bounds if none of them is set.
+    """
+    caps = [settings.additions or _NO_LIMIT, settings.max_additions or _NO_LIMIT]
+    return min(*caps, _NO_LIMIT if room is None else room)
 
 
 def candidate_pool(recipes: pd.DataFrame, manifest: pd.DataFrame, classes: list[str]) -> Pool:

@@ -93,7 +93,7 @@ class Choice:
     """Additions in the order in which they were handed out.
 
     ``is_complete`` is False if a query ran out of neighbours before it had its share, so that a
-    deeper search could find more.
+    deeper search could find more, or share the room out more fairly.
     """
 
     additions: list[Addition]
@@ -116,6 +116,8 @@ def choose_nearest(neighbours: Neighbours, query_labels: Ids, pool: Pool, rules:
     for turn in range(1, rules.n_each + 1):
         waiting = [offer for query in range(len(query_labels)) if (offer := lists.offer(query))]
         is_complete &= len(waiting) == len(query_labels)
+        if not waiting:
+            break
         heapq.heapify(waiting)
         while waiting and len(additions) < rules.room:
             distance, query, candidate = heapq.heappop(waiting)
@@ -127,7 +129,7 @@ def choose_nearest(neighbours: Neighbours, query_labels: Ids, pool: Pool, rules:
             else:
                 is_complete = False
         if len(additions) >= rules.room:
-            return Choice(additions, True)
+            break
     return Choice(additions, is_complete)
 
 
@@ -145,38 +147,14 @@ def choose_deepening(
         Gives each query its k nearest candidates, used ones among them. It is called with k at
         most `DEEPEST`: a query whose nearest so many are all taken goes without.
     """
-    depth = 8 * rules.n_each
+    share = min(rules.n_each, -(-rules.room // max(1, len(query_labels))))
+    depth = 8 * max(1, share)
     while True:
         depth = min(depth, DEEPEST, len(pool.used))
         choice = choose_nearest(search(depth), query_labels, pool, rules)
         if choice.is_complete or depth == min(DEEPEST, len(pool.used)):
             return choice.additions
         depth *= 8
-
-
-def choose_random(n: int, pool: Pool, seed: int, max_per_parent: int = 0) -> list[Addition]:
-    """Draw unused candidates at random, the control to any other strategy.
-
-    Parameters
-    ----------
-    n
-        Additions wanted; fewer come back if the pool or the cap does not allow more.
-    seed
-        Of the draw; the same seed gives the same candidates.
-    max_per_parent
-        As in :class:`Rules`.
-    """
-    counts = Counter(pool.parent_counts)
-    free = np.flatnonzero(~pool.used)
-    additions: list[Addition] = []
-    for candidate in np.random.default_rng(seed).permutation(free):
-        if len(additions) >= n:
-            break
-        parent = int(pool.parents[candidate])
-        if not max_per_parent or counts[parent] < max_per_parent:
-            counts[parent] += 1
-            additions.append(Addition(int(candidate), -1, float("nan"), 0))
-    return additions
 
 
 def stop_reason(n_queries: int, n_additions: int, room_before: int | None) -> Stop | None:

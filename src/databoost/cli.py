@@ -11,6 +11,7 @@ import click
 
 from databoost.cli_corrections import corrections, sheet
 from databoost.cli_stages import STAGE_COMMANDS
+from databoost.cli_study import study
 from databoost.errors import DataboostError, ParamsError
 from databoost.project import open_project
 
@@ -47,6 +48,7 @@ def main() -> None:
       databoost set boost.neighbors=5     edit params.yaml, checked
       databoost run                       round after round, until nothing is left to gain
       databoost rounds                    accuracy and failures, round by round
+      databoost study study.yaml          strategies compared: arms, seeds, intervals
       databoost image 0af255a41ffbc91b    one image, from its file through the rounds
       databoost sheet r00                 see the images, worst first, and say what is wrong
       databoost corrections import sheets/r00.xlsx
@@ -92,6 +94,9 @@ def declare(round_name: str) -> None:
 
     layout, _ = open_project()
     click.echo(f"declared: {', '.join(declare_rounds(layout, round_name).rounds)}")
+
+
+main.add_command(study)
 
 
 @main.command("rounds")

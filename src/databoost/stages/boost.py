@@ -1,32 +1,20 @@
 """``boost``: the failures of a round and the candidates -> the next snapshot."""
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
 from databoost.additions import (
     addition_rows,
     boost_summary,
-    candidate_pool,
+    find_queries,
     grown_manifest,
-    misclassified,
     snapshot_room,
 )
-from databoost.boosting import Addition, Rules, choose_deepening, choose_random, stop_reason
-from databoost.candidates.augmentation import Parents, render
-from databoost.candidates.embedding import load_embedder
-from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
-from databoost.data.datasets import read_classes, read_manifest, write_dataset
+from databoost.boosting import stop_reason
+from databoost.data.datasets import read_manifest, write_dataset
 from databoost.data.files import write_json
-from databoost.data.images import ImageFiles, encode_png, image_id, read_image
-from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_recipes, read_table, write_table
-from databoost.data.tables import ADDITIONS, MANIFEST, SHEET
-from databoost.layout import Layout, RoundLayout
-from databoost.model.evaluation import pick_device
-from databoost.params import Params, round_number
-
-_NO_LIMIT = 2**62
+from databoost.data.tables import ADDITIONS, MANIFEST, RECIPES, SHEET, SUSPECTS
+from databoost.layout import Layout
+from databoost.mining import Contents, Mine, draw_additions
+from databoost.params import Params
 
 
 def boost(layout: Layout, params: Params, name: str) -> None:
@@ -39,11 +27,16 @@ def boost(layout: Layout, params: Params, name: str) -> None:
     """
     here, before = layout.round(name), layout.round(params.boosts[name].previous)
     manifest = read_manifest(before.manifest, before.dataset)
-    queries = misclassified(read_table(before.sheet, SHEET))
-    recipes = read_recipes(layout.recipes)
+    sheet = read_table(before.sheet, SHEET)
+    queries = find_queries(sheet, params.boost, _suspects(layout, params))
+    recipes = RECIPES.empty()
+    if params.boost.strategy != "none":
+        recipes = read_recipes(layout.recipes)
     room = snapshot_room(manifest, params)
-    additions, measured = _mine(layout, params, before, queries, recipes, manifest, room)
-    chosen, contents = _draw(layout, params, recipes, additions, manifest)
+    contents = Contents()
+    mine = Mine(layout, params, before, manifest, queries, recipes, contents)
+    additions, measured = mine.choose(room)
+    chosen = draw_additions(layout, params, recipes, additions, manifest, contents)
     added = addition_rows(chosen, recipes, queries, params.boost.strategy)
     grown = grown_manifest(manifest, added, name)
     paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))
@@ -62,82 +55,8 @@ def boost(layout: Layout, params: Params, name: str) -> None:
     )
 
 
-def _mine(
-    layout: Layout,
-    params: Params,
-    before: RoundLayout,
-    queries: pd.DataFrame,
-    recipes: pd.DataFrame,
-    manifest: pd.DataFrame,
-    room: int | None,
-) -> tuple[list[Addition], float | None]:
-    """Choose the additions; give them with the measured recall of the search."""
-    if queries.empty or room == 0:
-        return [], None
-    settings = params.boost
-    classes = read_classes(layout.classes)
-    pool = candidate_pool(recipes, manifest, classes)
-    vectors = _embed_queries(layout, params, before, queries)
-    embeddings = load_embeddings(layout.embeddings)
-
-    def search(k: int) -> Neighbours:
-        return find_neighbours(vectors, k, embeddings, layout.index, params.search)
-
-    additions = choose_deepening(
-        search,
-        np.array([classes.index(label) for label in queries["label"]], dtype=np.int64),
-        pool,
-        Rules(
-            settings.neighbors,
-            min(settings.max_additions or _NO_LIMIT, _NO_LIMIT if room is None else room),
-            settings.labels == "same",
-            settings.max_per_parent,
-        ),
-    )
-    if settings.strategy == "random":
-        # The control: as many as the neighbours would have been.
-        seed = settings.seed * 1_000_003 + round_number(before.name)
-        return choose_random(len(additions), pool, seed, settings.max_per_parent), None
-    exact = params.search.model_copy(update={"method": "exact"})
-    truth = find_neighbours(vectors, settings.neighbors, embeddings, layout.index, exact)
-    return additions, recall(search(settings.neighbors), truth)
-
-
-def _embed_queries(
-    layout: Layout, params: Params, before: RoundLayout, queries: pd.DataFrame
-) -> npt.NDArray[np.float32]:
-    device = pick_device(params.train)
-    embedder = load_embedder(params.embedding, layout.root, device)
-    files = ImageFiles([before.dataset / path for path in queries["path"]])
-    images = TapStore(files, embedder.image_size)
-    size = params.embedding.batch_size
-    starts = range(0, len(images), size)
-    return np.concatenate(
-        [embedder.embed(images.batch(slice(start, start + size))) for start in starts]
-    )
-
-
-def _draw(
-    layout: Layout,
-    params: Params,
-    recipes: pd.DataFrame,
-    additions: list[Addition],
-    manifest: pd.DataFrame,
-) -> tuple[list[tuple[str, Addition]], dict[str, bytes]]:
-    """Draw the chosen candidates; one that equals an image of the snapshot is left out."""
-    r00 = layout.round("r00")
-    rows = manifest.set_index("image_id", drop=False)
-    present = set(manifest["image_id"])
-    chosen: list[tuple[str, Addition]] = []
-    contents: dict[str, bytes] = {}
-    for addition in additions:
-        recipe = recipes.iloc[[addition.candidate]]
-        parent = rows.loc[[recipe["parent_id"].iat[0]]]
-        image = read_image(r00.dataset / str(parent["path"].iat[0]))
-        content = encode_png(render(Parents(parent, [image], params.candidates), recipe))
-        name = image_id(content)
-        if name not in present:
-            present.add(name)
-            contents[name] = content
-            chosen.append((name, addition))
-    return chosen, contents
+def _suspects(layout: Layout, params: Params) -> set[str]:
+    if params.boost.suspects == "ask":
+        return set()
+    scores = read_table(layout.scores, SUSPECTS)
+    return set(scores[scores["is_label_issue"]]["image_id"])

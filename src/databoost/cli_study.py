@@ -1,0 +1,55 @@
+"""``databoost study``: arms x seeds, compared."""
+
+from pathlib import Path
+
+import click
+
+from databoost.project import open_project
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Jobs at a time; default: one a core that is free."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the study; default: .databoost/studies/<name of FILE>.",
+)
+def study(file: Path, workers: int | None, output: Path | None) -> None:
+    """Compare strategies: run the arms of FILE with each of its seeds, from the project's r00.
+
+    FILE names what differs from params.yaml:
+
+    \b
+      rounds: 3                         # after r00
+      additions: 400                    # of every arm in every round
+      seeds: [0, 1, 2]
+      params: {train.epochs: 40}        # of every arm
+      control: random                   # the plot compares with it
+      arms:
+        none: {boost.strategy: none}
+        random: {boost.strategy: random}
+        nearest: {boost.strategy: nearest, boost.labels: any}
+        newest: {"embedding.weights": "data/rounds/{previous}/model/best.ckpt"}
+
+    Writes rounds.csv, arms.csv, verdicts.csv and study.png, and logs every arm and seed to MLflow.
+    Whatever was interrupted goes on with the same command; a changed FILE redoes what it changes.
+
+    \b
+    Examples:
+      databoost study study.yaml
+      databoost study study.yaml --workers 4 --output results/first
+    """
+    import os
+
+    from databoost.study.plan import read_study
+    from databoost.study.running import run_study
+
+    layout, params = open_project()
+    folder = output or layout.state / "studies" / file.stem
+    n_workers = workers or len(os.sched_getaffinity(0))
+    plan = read_study(file, params)
+    click.echo(run_study(layout, params, plan, folder, n_workers))
+    click.echo(f"results: {folder}")

@@ -1,0 +1,147 @@
+"""What the finished rounds of a study say, as tables; they are rewritten as rounds finish."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from databoost.attribution import FIXED, NEWLY_WRONG, failure_outcomes
+from databoost.data.files import read_json
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import SHEET, STUDY_ARMS, STUDY_ROUNDS, VERDICTS
+from databoost.layout import RoundLayout
+from databoost.study.jobs import Job
+from databoost.study.places import StudyPlaces
+from databoost.study.verdicts import Correct, arm_rows, verdict_rows
+
+
+class Results:
+    """The rounds of a study's cells, each read once.
+
+    Parameters
+    ----------
+    cells
+        Arm by arm, the seeds of each in order.
+    """
+
+    def __init__(self, cells: Iterable[Job]) -> None:
+        self.cells = list(cells)
+        self._rows: dict[tuple[str, int, str], dict[str, object]] = {}
+        self._correct: dict[tuple[str, int, str], Correct] = {}
+
+    def look(self) -> list[str]:
+        """Read what has been finished since; gives a line for a person about each new round."""
+        told = []
+        for job in self.cells:
+            for name in job.params.rounds:
+                key = (job.arm, job.seed, name)
+                if key in self._rows:
+                    continue
+                if not job.layout.round(name).evaluation.exists():
+                    break
+                self._rows[key], self._correct[key] = _read(job, name)
+                told.append(_line(self._rows[key], len(self._rows), self.n_rounds))
+        return told
+
+    @property
+    def n_rounds(self) -> int:
+        """Rounds that there are when all is done."""
+        return sum(len(job.params.rounds) for job in self.cells)
+
+    def rounds(self) -> pd.DataFrame:
+        """Give ``STUDY_ROUNDS``: by arm, seed and round."""
+        rows = [
+            self._rows[job.arm, job.seed, name]
+            for job in self.cells
+            for name in job.params.rounds
+            if (job.arm, job.seed, name) in self._rows
+        ]
+        return STUDY_ROUNDS.frame(
+            {column: [row[column] for row in rows] for column in STUDY_ROUNDS.columns}
+        )
+
+    def correct(self) -> Mapping[tuple[str, str], Mapping[int, Correct]]:
+        """Say for (arm, round), by seed, which test images are right."""
+        found: dict[tuple[str, str], dict[int, Correct]] = {}
+        for job in self.cells:
+            for name in job.params.rounds:
+                if (job.arm, job.seed, name) in self._correct:
+                    of_seed = found.setdefault((job.arm, name), {})
+                    of_seed[job.seed] = self._correct[job.arm, job.seed, name]
+        return found
+
+    def write_rounds(self, places: StudyPlaces) -> None:
+        """Write ``STUDY_ROUNDS``: of what is finished, as soon as it is."""
+        write_table(places.rounds, self.rounds(), STUDY_ROUNDS)
+
+    def write(self, places: StudyPlaces) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Write all tables; gives ``STUDY_ARMS`` and ``VERDICTS``."""
+        rounds, correct = self.rounds(), self.correct()
+        arms, verdicts = arm_rows(rounds, correct), verdict_rows(correct)
+        self.write_rounds(places)
+        write_table(places.arms, arms, STUDY_ARMS)
+        write_table(places.verdicts, verdicts, VERDICTS)
+        return arms, verdicts
+
+
+def shown_tables(arms: pd.DataFrame, verdicts: pd.DataFrame) -> str:
+    """Write the last round's arms and verdicts as text, the best arm first."""
+    last = arms["round"].max()
+    best = arms[arms["round"] == last].drop(columns="round")
+    best = best.sort_values("test_accuracy", ascending=False, kind="stable")
+    text = [f"{last}: test accuracy with its 95% interval over seeds and images", _text(best)]
+    pairs = verdicts[verdicts["round"] == last]
+    if len(pairs):
+        columns = ["arm", "other_arm", "n_seeds", "difference", "low", "high", "is_more_than_noise"]
+        text += ["", f"{last}: paired differences of test accuracy", _text(pairs[columns])]
+    return "\n".join(text)
+
+
+def _text(table: pd.DataFrame) -> str:
+    return table.to_string(index=False, float_format="{:.3f}".format, na_rep="-")
+
+
+def _read(job: Job, name: str) -> tuple[dict[str, object], Correct]:
+    here = job.layout.round(name)
+    sheet = read_table(here.sheet, SHEET)
+    test = sheet[sheet["split"] == "test"].set_index("image_id").sort_index()
+    metrics = read_json(here.metrics)
+    n_fixed = n_broken = n_added = n_lacking = 0
+    stop = ""
+    if name != "r00":
+        before = job.layout.round(job.params.boosts[name].previous)
+        n_fixed, n_broken = _changes(before, here, sheet)
+        boost = read_json(here.boost)
+        n_added, stop = int(boost["n_additions"]), boost["stop"] or ""
+        is_none = job.params.boost.strategy == "none"
+        n_lacking = 0 if is_none else job.params.boost.additions - n_added
+    row = {
+        "arm": job.arm,
+        "seed": job.seed,
+        "round": name,
+        "n_train": metrics["size"]["n_train"],
+        "n_added": n_added,
+        "n_lacking": n_lacking,
+        "stop": stop,
+        "best_epoch": read_json(here.model_metrics)["best_epoch"],
+        **{
+            f"{split}_accuracy": metrics[split]["accuracy"] if split in metrics else float("nan")
+            for split in ("val", "test", "label_book")
+        },
+        "n_failures_fixed": n_fixed,
+        "n_images_broken": n_broken,
+    }
+    return row, ~test["is_misclassified"]
+
+
+def _changes(before: RoundLayout, here: RoundLayout, sheet: pd.DataFrame) -> tuple[int, int]:
+    earlier = read_table(before.sheet, SHEET)
+    outcomes = failure_outcomes(before.name, here.name, earlier, sheet)["outcome"]
+    return int((outcomes == FIXED).sum()), int((outcomes == NEWLY_WRONG).sum())
+
+
+def _line(row: Mapping[str, object], n_done: int, n_all: int) -> str:
+    lacking = f", {row['n_lacking']} fewer than wanted" if row["n_lacking"] else ""
+    return (
+        f"[{n_done}/{n_all}] {row['arm']}, seed {row['seed']}, {row['round']}: {row['n_train']} "
+        f"images{lacking}, val {row['val_accuracy']:.3f}, test {row['test_accuracy']:.3f}"
+    )

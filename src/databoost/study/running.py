@@ -1,0 +1,113 @@
+"""Run a study: arms x seeds on the project's r00, several jobs at a time, resumed after a kill."""
+
+import fcntl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from databoost.data.files import write_bytes
+from databoost.errors import DataboostError, listed
+from databoost.layout import Layout
+from databoost.outcomes import read_outcomes
+from databoost.params import Params
+from databoost.publishing import publish_outcomes
+from databoost.study.jobs import Job, plan_jobs, write_order
+from databoost.study.places import StudyPlaces
+from databoost.study.plan import Study
+from databoost.study.queue import Task, run_queue
+from databoost.study.results import Results, shown_tables
+from databoost.views.study_picture import study_picture
+
+
+def run_study(layout: Layout, params: Params, study: Study, folder: Path, n_workers: int) -> str:
+    """Do what is left of a study, and write its tables and plot.
+
+    Parameters
+    ----------
+    layout, params
+        The project, whose r00, classes and held-out images the study starts from.
+    folder
+        Of the study: results and all that its jobs make.
+    n_workers
+        Jobs at a time, each a process.
+
+    Returns
+    -------
+    str
+        The last round's tables, for a person.
+
+    Raises
+    ------
+    DataboostError
+        If jobs failed, once all others are done; lists each with its reason. Or if the folder is
+        in use by another command.
+    """
+    places = StudyPlaces(folder)
+    with _alone(places):
+        jobs = plan_jobs(layout, params, study, places)
+        cells = [job for arm in study.arms for job in jobs if (job.kind, job.arm) == ("cell", arm)]
+        results = Results(cells)
+        _tell(results, places)
+        try:
+            failed = run_queue(_tasks(jobs, places), n_workers, lambda: _tell(results, places))
+        finally:  # also when it is interrupted: what is there can be looked at
+            text = _finish(results, places, study)
+        for job in cells:
+            if job.is_done():
+                outcomes = read_outcomes(job.layout, job.params, job.params.rounds)
+                publish_outcomes(layout, _of_study(job, folder), outcomes, "databoost study")
+    if failed:
+        raise DataboostError(
+            f"{len(failed)} of {len(jobs)} jobs failed; the same command tries them again, and "
+            f"keeps what is done:{listed(f'{name}: {why}' for name, why in failed.items())}"
+        )
+    return text
+
+
+def _tasks(jobs: list[Job], places: StudyPlaces) -> list[Task]:
+    tasks = []
+    for job in jobs:
+        if not job.is_done():
+            order = places.order(job.name)
+            write_order(order, job)
+            command = (sys.executable, "-m", "databoost.study.worker", str(order))
+            tasks.append(Task(job.name, command, places.log(job.name), job.needs))
+    return tasks
+
+
+def _tell(results: Results, places: StudyPlaces) -> None:
+    lines = results.look()
+    for line in lines:
+        print(line, flush=True)
+    if lines:
+        results.write_rounds(places)
+
+
+def _finish(results: Results, places: StudyPlaces, study: Study) -> str:
+    arms, verdicts = results.write(places)
+    if arms.empty:
+        return "no round is finished"
+    write_bytes(places.picture, study_picture(arms, verdicts, study.compared_with))
+    return shown_tables(arms, verdicts)
+
+
+def _of_study(job: Job, folder: Path) -> Params:
+    """Have a study's runs in an experiment of their own, beside the project's."""
+    tracking = job.params.tracking
+    named = tracking.model_copy(update={"experiment": f"{tracking.experiment} {folder.name}"})
+    return job.params.model_copy(update={"tracking": named})
+
+
+@contextmanager
+def _alone(places: StudyPlaces) -> Iterator[None]:
+    places.root.mkdir(parents=True, exist_ok=True)
+    with places.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataboostError(
+                f"another databoost study works in {places.root}; wait for it, or choose another "
+                "--output"
+            ) from error
+        yield

@@ -1,0 +1,167 @@
+"""Whether one arm is better than another by more than noise.
+
+What is compared is one number a seed and image: 1 if the model is right, 0 if not; of two arms the
+difference of the two, so that what is easy for both cancels out. Seeds and test images are both a
+sample of those that might have been, and they are crossed: every seed judges every image. With
+d[s, i] = mean + seed s + image i + rest, the mean's variance is estimated by the mean squares of
+the two-way layout, (MS_seeds + MS_images - MS_rest) / (S N), with Satterthwaite's degrees of
+freedom (Cornfield and Tukey, "Average values of mean squares in factorials", Annals of Mathematical
+Statistics 27 (1956); Satterthwaite, "An approximate distribution of estimates of variance
+components", Biometrics Bulletin 2 (1946)). By chance the sum may come out smaller than one of its
+parts; the largest of (sum, MS_seeds, MS_images) is taken, each with its own degrees of freedom.
+
+Resampling seeds and images is given beside it (Owen, "The pigeonhole bootstrap", Annals of Applied
+Statistics 1 (2007)). It counts the rest three times, so that it is too wide where the rest
+dominates, and with two or three seeds it is too narrow where seeds do; so no verdict rests on it.
+
+Intervals hold for one comparison each: among twenty, one is expected to miss.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from databoost.data.tables import STUDY_ARMS, VERDICTS, Table
+
+Values = npt.NDArray[np.float64]
+#: Right (1) or wrong (0) of each test image by its id, for one arm, seed and round.
+Correct = pd.Series
+_DECIMALS = 6
+_RESAMPLES = 1_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95% interval; without an end (nan) where there is nothing to estimate by."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def crossed_interval(values: Values) -> Interval:
+    """Give the mean of crossed values and its 95% interval, for other seeds and other images.
+
+    Parameters
+    ----------
+    values
+        (n_seeds, n_images). Of one seed, the interval holds for other images alone.
+
+    >>> found = crossed_interval(np.array([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]))
+    >>> round(found.mean, 3), round(found.low, 2), round(found.high, 2)
+    (0.375, -0.39, 1.14)
+    """
+    n_seeds, n_images = values.shape
+    mean = float(values.mean())
+    of_seed, of_image = values.mean(axis=1), values.mean(axis=0)
+    rest = values - of_seed[:, None] - of_image[None, :] + mean
+    estimates: list[tuple[float, float]] = []
+    if n_seeds > 1:
+        estimates.append((n_images * float(of_seed.var(ddof=1)), n_seeds - 1))
+    if n_images > 1:
+        estimates.append((n_seeds * float(of_image.var(ddof=1)), n_images - 1))
+    if len(estimates) == 2:
+        free_rest = (n_seeds - 1) * (n_images - 1)
+        squares = [*estimates, (-float((rest**2).sum()) / free_rest, free_rest)]
+        total = sum(square for square, _ in squares)
+        spread = sum(square**2 / free for square, free in squares)
+        if total > 0:
+            estimates.append((total, max(1.0, total**2 / spread)))
+    if not estimates:
+        return Interval(mean, float("nan"), float("nan"))
+    variance, free = max(estimates)
+    half = float(stats.t.ppf(0.975, free)) * (variance / values.size) ** 0.5
+    return Interval(mean, mean - half, mean + half)
+
+
+def resampled_interval(values: Values, seed: int = 0) -> tuple[float, float]:
+    """Give the 95% interval of the mean by resampling seeds and images, both with replacement.
+
+    Parameters
+    ----------
+    values
+        (n_seeds, n_images).
+    seed
+        Of the resampling.
+    """
+    n_seeds, n_images = values.shape
+    generator = np.random.default_rng(seed)
+    seeds = generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), _RESAMPLES)
+    images = generator.multinomial(n_images, np.full(n_images, 1 / n_images), _RESAMPLES)
+    means = ((seeds.astype(np.float64) @ values) * images).sum(axis=1) / values.size
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def verdict_rows(correct: Mapping[tuple[str, str], Mapping[int, Correct]]) -> pd.DataFrame:
+    """Compare every two arms in every round that both have, by the seeds that both have.
+
+    Parameters
+    ----------
+    correct
+        For (arm, round) by seed which test images are right; the same images everywhere.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``VERDICTS``, by round and then pair, in the order of the arms. One seed is never more than
+        noise, since it does not say what another would.
+    """
+    arms = list(dict.fromkeys(arm for arm, _ in correct))
+    rounds = sorted({name for _, name in correct} - {"r00"})
+    rows = []
+    for name, (arm, other) in itertools.product(rounds, itertools.combinations(arms, 2)):
+        of_arm, of_other = correct.get((arm, name), {}), correct.get((other, name), {})
+        seeds = sorted(set(of_arm) & set(of_other))
+        if not seeds or of_arm[seeds[0]].empty:
+            continue
+        values = _stacked(of_arm, seeds) - _stacked(of_other, seeds)
+        found = crossed_interval(values)
+        is_clear = len(seeds) > 1 and (found.low > 0 or found.high < 0)
+        ends = (found.mean, found.low, found.high, *resampled_interval(values))
+        rows.append((arm, other, name, *values.shape, *np.round(ends, _DECIMALS), is_clear))
+    return _frame(VERDICTS, rows)
+
+
+def arm_rows(
+    rounds: pd.DataFrame, correct: Mapping[tuple[str, str], Mapping[int, Correct]]
+) -> pd.DataFrame:
+    """Average the arms over their seeds, with the interval of their test accuracy.
+
+    Parameters
+    ----------
+    rounds
+        ``STUDY_ROUNDS``.
+    correct
+        As in :func:`verdict_rows`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``STUDY_ARMS``, by arm and round in the order of `rounds`; intervals end at 0 and 1.
+    """
+    rows = []
+    for (arm, name), group in rounds.groupby(["arm", "round"], sort=False):
+        of_seed = correct[str(arm), str(name)]
+        values = _stacked(of_seed, sorted(of_seed))
+        test = crossed_interval(values) if values.size else Interval(*[float("nan")] * 3)
+        means = group[["n_train", "val_accuracy"]].mean()
+        low, high = np.clip([test.low, test.high], 0, 1)
+        ends = (means["n_train"], means["val_accuracy"], test.mean, low, high)
+        rows.append((arm, name, len(group), *np.round(ends, _DECIMALS)))
+    return _frame(STUDY_ARMS, rows)
+
+
+def _stacked(of_seed: Mapping[int, Correct], seeds: list[int]) -> Values:
+    images = of_seed[seeds[0]].index
+    return np.array([of_seed[seed].loc[images].to_numpy(dtype=np.float64) for seed in seeds])
+
+
+def _frame(table: Table, rows: list[tuple[object, ...]]) -> pd.DataFrame:
+    columns = list(zip(*rows, strict=True)) or [()] * len(table.columns)
+    return table.frame(dict(zip(table.columns, columns, strict=True)))

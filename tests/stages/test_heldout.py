@@ -1,0 +1,72 @@
+"""Held-out images are reported, never used: by Python's own audit of every ``open``."""
+
+import json
+import shutil
+import sys
+
+import pytest
+from projects import Project
+
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import SHEET
+from databoost.layout import Layout
+
+pytestmark = pytest.mark.slow
+
+NOTE = """
+import json, os, sys
+from databoost.cli import main
+
+opened = set()
+
+def note(event, arguments):
+    is_look = event in ("open", "os.listdir", "os.scandir")
+    if is_look and isinstance(arguments[0], (str, os.PathLike)):
+        name = os.path.relpath(os.path.realpath(arguments[0]))
+        if name.startswith("data/heldout"):
+            opened.add(name)
+
+sys.addaudithook(note)
+told = {}
+for stage in sys.argv[1:]:
+    opened.clear()
+    main(stage.split(), standalone_mode=False)
+    told[stage] = sorted(opened)
+print(json.dumps(told))
+"""
+
+
+def test_no_stage_that_trains_selects_or_mines_reads_held_out_images(project: Project) -> None:
+    layout = Layout(project.folder)
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    project.run_stages("ingest", "prepare")
+    project.set(boost__suspects="skip")
+    using = ("scores", "train r00", "candidates", "boost r01", "train r01")
+    stages = [*using[:2], "evaluate r00", *using[2:]]
+    told = json.loads(
+        project.run(sys.executable, "-c", NOTE, *stages, **nowhere).stdout.splitlines()[-1]
+    )
+    assert len(told["evaluate r00"]) == 21  # 20 images and their manifest
+    assert {stage: told[stage] for stage in using} == {stage: [] for stage in using}
+
+    # The sheet holds what the model says of test images: turned round, it changes no addition.
+    project.run_stages("boost r01")
+    first = additions_of(layout)
+    sheet = read_table(layout.round("r00").sheet, SHEET)
+    is_test = sheet["split"] == "test"
+    assert is_test.sum() == 20
+    sheet.loc[is_test, "is_misclassified"] = ~sheet.loc[is_test, "is_misclassified"]
+    sheet.loc[is_test, ["margin", "loss"]] = [-0.9, 9.0]
+    write_table(layout.round("r00").sheet, sheet, SHEET)
+    shutil.rmtree(layout.heldout)  # what is not there cannot be read
+    for strategy in ("nearest", "random", "balanced", "hardest", "diverse"):
+        project.set(boost__strategy=strategy, boost__additions=7)
+        project.run_stages("boost r01")
+        assert additions_of(layout).count(b"\n") == 8
+    project.set(boost__strategy="nearest", boost__additions=0)
+    project.run_stages("boost r01")
+    assert additions_of(layout) == first
+
+
+def additions_of(layout: Layout) -> bytes:
+    return layout.round("r01").additions.read_bytes()

@@ -1,0 +1,151 @@
+"""Which jobs a study has, what they share, and what makes them anew."""
+
+from pathlib import Path
+
+import pytest
+from handmade_rounds import MANIFEST_HEADER, RAW_ROWS, declared
+
+from databoost.data.files import write_bytes, write_text
+from databoost.errors import DatasetError, WeightsError
+from databoost.layout import Layout
+from databoost.params import Params
+from databoost.study.jobs import Job, plan_jobs, read_order, with_round, write_order
+from databoost.study.places import StudyPlaces
+from databoost.study.plan import Study
+
+ARMS = {
+    "none": {"boost.strategy": "none"},
+    "random": {"boost.strategy": "random"},
+    "near": {"boost.strategy": "nearest"},
+}
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """Give a project that is prepared: r00, classes, one test image."""
+    layout = Layout(tmp_path / "project")
+    r00 = layout.round("r00")
+    write_text(r00.manifest, MANIFEST_HEADER + RAW_ROWS)
+    for row in RAW_ROWS.splitlines():
+        write_bytes(r00.dataset / row.split(",")[1], row.encode())
+    write_text(layout.heldout_manifest, MANIFEST_HEADER + "t1,test/i/t1.png,test,i,raw,,,r00,,\n")
+    write_bytes(layout.heldout / "test/i/t1.png", b"t1")
+    write_text(layout.classes, "label\ni\nv\n")
+    return layout
+
+
+def planned(layout: Layout, params: Params | None = None, **changes: object) -> list[Job]:
+    values = {"rounds": 1, "additions": 4, "seeds": [0, 1], "arms": ARMS} | changes
+    places = StudyPlaces(layout.root / "study")
+    return plan_jobs(layout, params or declared(), Study.model_validate(values), places)
+
+
+def kinds(jobs: list[Job]) -> list[tuple[str, int, str]]:
+    return [(job.kind, job.seed, job.arm if job.kind == "cell" else "") for job in jobs]
+
+
+def test_r00_and_candidates_are_shared_and_the_first_seed_comes_first(layout: Layout) -> None:
+    jobs = planned(layout)
+    assert kinds(jobs) == [
+        ("r00", 0, ""), ("cell", 0, "none"), ("candidates", 0, ""), ("cell", 0, "random"),
+        ("cell", 0, "near"), ("r00", 1, ""), ("cell", 1, "none"), ("candidates", 1, ""),
+        ("cell", 1, "random"), ("cell", 1, "near"),
+    ]  # fmt: skip
+    by_name = {job.name: job for job in jobs}
+    assert len(by_name) == len(jobs)
+    r00, none, candidates, random, near = jobs[:5]
+    assert (r00.needs, none.needs) == ((), (r00.name,))
+    assert candidates.needs == (r00.name,)
+    assert random.needs == near.needs == (r00.name, candidates.name)
+    assert none.candidates is None
+    assert near.candidates == candidates.root
+    assert none.base == near.base == candidates.base == r00.root
+
+
+def test_what_an_arm_changes_is_done_for_it_alone(layout: Layout) -> None:
+    weights = layout.root / "encoder.onnx"
+    weights.write_bytes(b"one")
+    arms = {
+        "near": {},
+        "wide": {"candidates.rotation": [-20, 20]},
+        "long": {"train.epochs": 7},
+        "half": {"boost.mine_on": "half"},
+        "other": {"embedding.architecture": "onnx", "embedding.weights": "encoder.onnx"},
+        "deep": {"search.search_k": 7},
+    }
+    jobs = planned(layout, arms=arms, seeds=[0])
+    of = {job.arm: job for job in jobs if job.kind == "cell"}
+    assert len({job.base for job in of.values()}) == 3  # long and half train r00 otherwise
+    assert of["near"].base == of["wide"].base == of["other"].base == of["deep"].base
+    assert len({job.candidates for job in of.values()}) == 5
+    assert of["near"].candidates == of["deep"].candidates
+    assert of["other"].params.embedding.weights == str(weights.resolve())
+    weights.write_bytes(b"two")
+    again = {job.arm: job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell"}
+    assert [arm for arm in arms if again[arm].name != of[arm].name] == ["other"]
+
+
+def test_a_job_is_the_same_until_its_input_changes(layout: Layout) -> None:
+    jobs = planned(layout)
+    assert [job.name for job in planned(layout, rounds=3, seeds=[0, 1, 2])][:10] == [
+        job.name for job in jobs
+    ]
+    more = {job.name for job in planned(layout, additions=5)}
+    assert {job.kind for job in jobs if job.name not in more} == {"cell"}
+    for name in ("a1", "a3"):
+        manifest = layout.round("r00").manifest
+        write_text(manifest, manifest.read_text().replace("a1", name))
+        write_bytes(layout.round("r00").dataset / f"train/i/{name}.png", b"")
+    assert not {job.name for job in planned(layout)} & {job.name for job in jobs}
+
+
+def test_the_start_is_a_copy_that_the_project_does_not_reach(layout: Layout) -> None:
+    start = Layout(planned(layout)[0].start)
+    image = layout.round("r00").dataset / "train/i/a1.png"
+    copy = start.round("r00").dataset / "train/i/a1.png"
+    assert copy.read_bytes() == image.read_bytes()
+    image.write_bytes(b"changed")
+    assert copy.read_bytes() != image.read_bytes()
+    assert (start.heldout / "test/i/t1.png").exists()
+    assert start.classes.exists()
+
+
+def test_newest_features_are_named_by_the_round_before(layout: Layout) -> None:
+    weights = "data/rounds/{previous}/model/best.ckpt"
+    arms = {"near": {}, "newest": {"embedding.weights": weights}}
+    near, newest = (job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell")
+    assert near.candidates == newest.candidates  # the first round's are the same
+    assert with_round(newest, "r01").embedding.weights == "data/rounds/r01/model/best.ckpt"
+    assert with_round(near, "r01") == near.params
+
+
+def test_an_order_is_read_as_it_was_written(layout: Layout) -> None:
+    for job in planned(layout):
+        path = layout.root / "order.json"
+        write_order(path, job)
+        assert read_order(path) == job
+
+
+def test_a_job_is_done_when_its_last_output_is_there(layout: Layout) -> None:
+    r00, none, candidates = planned(layout)[:3]
+    for job, last in (
+        (r00, r00.layout.round("r00").evaluation),
+        (none, none.layout.round("r01").evaluation),
+        (candidates, candidates.layout.candidates),
+    ):
+        assert not job.is_done()
+        last.mkdir(parents=True)
+        assert job.is_done()
+
+
+def test_what_a_study_cannot_do_without(layout: Layout) -> None:
+    with pytest.raises(WeightsError, match=r"embedding.weights none\.onnx does not exist"):
+        planned(layout, arms={"a": {"embedding.weights": "none.onnx"}})
+    skipping = {"a": {"boost.suspects": "skip"}}
+    with pytest.raises(DatasetError, match=r"scores.csv does not exist; boost.suspects: skip"):
+        planned(layout, arms=skipping)
+    write_text(layout.scores, "image_id\n")
+    assert Layout(planned(layout, arms=skipping)[0].start).scores.exists()
+    write_text(layout.heldout_manifest, MANIFEST_HEADER)
+    with pytest.raises(DatasetError, match="holds 0 test images"):
+        planned(layout)

@@ -1,0 +1,157 @@
+"""More than noise or not: exact cases, and simulated studies whose truth is known."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from databoost.data.tables import STUDY_ROUNDS
+from databoost.study.verdicts import (
+    arm_rows,
+    crossed_interval,
+    resampled_interval,
+    verdict_rows,
+)
+
+IMAGES = [f"{number:04d}" for number in range(300)]
+
+
+def right(values: np.ndarray) -> pd.Series:
+    return pd.Series(values.astype(bool), index=IMAGES[: len(values)])
+
+
+def test_the_interval_by_hand_where_only_images_differ() -> None:
+    # Both seeds alike: MS_seeds = MS_rest = 0; image means 1, 0, 0, 1 have the variance 1/3, so
+    # that MS_images = 2/3 and the variance of the mean is 2/3 / 8, with 3 degrees of freedom.
+    found = crossed_interval(np.array([[1.0, 0, 0, 1], [1, 0, 0, 1]]))
+    half = stats.t.ppf(0.975, 3) * math.sqrt(1 / 12)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+
+
+def test_the_interval_by_hand_where_only_seeds_differ() -> None:
+    # Seed means 0 and 0.5: MS_seeds = 4 * 1/8, over 8 values, with one degree of freedom.
+    found = crossed_interval(np.array([[0.0, 0, 0, 0], [0.5, 0.5, 0.5, 0.5]]))
+    half = stats.t.ppf(0.975, 1) * math.sqrt(0.5 / 8)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.25, 0.25 - half, 0.25 + half))
+
+
+def test_one_seed_has_an_interval_over_images_and_one_value_has_none() -> None:
+    found = crossed_interval(np.array([[1.0, 0, 0, 1]]))
+    half = stats.t.ppf(0.975, 3) * math.sqrt(1 / 3 / 4)
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half))
+    alone = crossed_interval(np.array([[1.0]]))
+    assert alone.mean == 1
+    assert math.isnan(alone.low)
+    assert math.isnan(alone.high)
+
+
+def test_equal_values_have_no_interval_around_them() -> None:
+    found = crossed_interval(np.zeros((3, 5)))
+    assert (found.mean, found.low, found.high) == (0, 0, 0)
+    assert resampled_interval(np.zeros((3, 5))) == (0, 0)
+
+
+def test_resampling_is_seeded_and_draws_seeds_and_images() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 50))
+    assert resampled_interval(values) == resampled_interval(values)
+    assert resampled_interval(values) != resampled_interval(values, seed=1)
+    low, high = resampled_interval(np.array([[0.0] * 9, [1.0] * 9]))
+    assert (low, high) == (0, 1)  # one half of the draws holds one seed alone
+    low, high = resampled_interval(np.tile([0.0, 1.0], (3, 2)))
+    assert (low, high) == (0, 1)
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 10])
+@pytest.mark.parametrize("of_seeds", [0.0, 0.02])
+def test_the_interval_holds_the_truth_as_often_as_it_says(n_seeds: int, of_seeds: float) -> None:
+    """Differences in {-1, 0, 1} with effects of seeds and images, as arms of a study have."""
+    generator = np.random.default_rng(n_seeds)
+    n, truth = 400, 0.02
+    n_held = 0
+    for _ in range(n):
+        values = truth + generator.choice([-1, 0, 1], (n_seeds, 300), p=[0.1, 0.8, 0.1])
+        values = values + generator.normal(0, of_seeds, (n_seeds, 1))
+        values = values + generator.normal(0, 0.15, (1, 300))
+        found = crossed_interval(values)
+        n_held += found.low <= truth <= found.high
+    assert 0.91 <= n_held / n <= 0.985
+
+
+def test_arms_that_are_the_same_do_not_differ() -> None:
+    generator = np.random.default_rng(0)
+    of_seed = {seed: right(generator.random(200) < 0.8) for seed in range(5)}
+    verdicts = verdict_rows({("a", "r01"): of_seed, ("b", "r01"): of_seed})
+    (row,) = verdicts.to_dict("records")
+    assert (row["arm"], row["other_arm"], row["round"]) == ("a", "b", "r01")
+    assert (row["n_seeds"], row["n_images"]) == (5, 200)
+    assert (row["difference"], row["low"], row["high"]) == (0, 0, 0)
+    assert not row["is_more_than_noise"]
+
+
+def test_arms_of_equal_skill_differ_by_no_more_than_noise_19_times_in_20() -> None:
+    generator = np.random.default_rng(1)
+    n_clear = 0
+    for _ in range(400):
+        shares = generator.beta(4, 1, 200)
+        one, other = (generator.random((5, 200)) < shares for _ in range(2))
+        found = crossed_interval(one * 1.0 - other * 1.0)
+        n_clear += found.low > 0 or found.high < 0
+    assert 8 <= n_clear <= 32
+
+
+def test_a_large_difference_is_found_whichever_way_round() -> None:
+    generator = np.random.default_rng(2)
+    good = {seed: right(generator.random(300) < 0.9) for seed in range(3)}
+    bad = {seed: right(generator.random(300) < 0.7) for seed in range(3)}
+    up = verdict_rows({("good", "r01"): good, ("bad", "r01"): bad}).iloc[0]
+    down = verdict_rows({("bad", "r01"): bad, ("good", "r01"): good}).iloc[0]
+    assert up["is_more_than_noise"]
+    assert down["is_more_than_noise"]
+    assert up["low"] > 0.02
+    assert (up["difference"], up["low"]) == pytest.approx((-down["difference"], -down["high"]))
+    # One seed alone does not say what another would.
+    one = verdict_rows({("good", "r01"): {0: good[0]}, ("bad", "r01"): {0: bad[0]}}).iloc[0]
+    assert one["low"] > 0.05
+    assert not one["is_more_than_noise"]
+
+
+def test_pairs_are_compared_by_the_seeds_that_both_have() -> None:
+    ones, zeros = right(np.ones(4)), right(np.zeros(4))
+    verdicts = verdict_rows(
+        {
+            ("a", "r00"): {0: ones},
+            ("b", "r00"): {0: ones},
+            ("a", "r01"): {0: ones, 1: zeros, 3: zeros},
+            ("b", "r01"): {1: ones, 2: zeros, 3: ones},
+            ("c", "r01"): {7: ones},
+            ("a", "r02"): {0: ones},
+        }
+    )
+    (row,) = verdicts.to_dict("records")
+    assert (row["arm"], row["other_arm"], row["n_seeds"]) == ("a", "b", 2)
+    assert (row["difference"], row["low"], row["high"]) == (-1, -1, -1)
+    assert row["is_more_than_noise"]
+    assert verdict_rows({}).empty
+    empty = right(np.ones(0))
+    assert verdict_rows({("a", "r01"): {0: empty}, ("b", "r01"): {0: empty}}).empty
+
+
+def test_arms_are_averaged_over_their_seeds() -> None:
+    rows = [("a", 0, 10, 0.5, 0.75), ("a", 1, 20, 1.0, 0.25)]
+    values = {column: [0, 0] for column in STUDY_ROUNDS.columns}
+    arm, seed, n_train, val, test = zip(*rows, strict=True)
+    rounds = STUDY_ROUNDS.frame(
+        values
+        | {"arm": arm, "seed": seed, "n_train": n_train, "val_accuracy": val}
+        | {"test_accuracy": test, "round": ["r01"] * 2, "stop": [""] * 2}
+    )
+    correct = {("a", "r01"): {0: right(np.array([1, 1, 1, 0])), 1: right(np.array([1, 0, 0, 0]))}}
+    (row,) = arm_rows(rounds, correct).to_dict("records")
+    assert (row["arm"], row["round"], row["n_seeds"], row["n_train"]) == ("a", "r01", 2, 15)
+    assert (row["val_accuracy"], row["test_accuracy"]) == (0.75, 0.5)
+    found = crossed_interval(np.array([[1.0, 1, 1, 0], [1, 0, 0, 0]]))
+    assert found.low < 0
+    assert found.high > 1
+    assert (row["low"], row["high"]) == (0, 1)
