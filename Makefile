@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro run test lint format lock ui clean
+.PHONY: help setup repro run test lint format bench lock ui clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -50,6 +50,14 @@ lint: setup ## ruff and mypy --strict
 format: setup ## let ruff format and sort
 	ruff check --fix .
 	ruff format .
+
+bench: setup ## what the README says of speed, measured here, in about ten minutes
+	python benchmarks/training_loop.py
+	python benchmarks/keras_speed.py --repetitions 3
+	python benchmarks/candidates.py rendering
+	python benchmarks/candidates.py curve --counts 10000 100000
+	python benchmarks/candidates.py curve --counts 10000 100000 --engine ray
+	python benchmarks/search.py --sizes 10000 100000 --dimensions 256 --trees 10
 
 ui: setup ## the MLflow page on http://127.0.0.1:5000 (PORT=...)
 	@echo "open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"

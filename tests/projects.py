@@ -19,7 +19,6 @@ SMALL = {
     "train.accelerator": "cpu",
     "train.threads": 1,
     "candidates.count": 300,
-    "search.search_k": 100000,
 }
 
 

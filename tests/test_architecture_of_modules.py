@@ -13,25 +13,29 @@ ORDER = """
     errors yamlfile sections params layout
     data.files data.tables data.tablefiles data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
-    data.archives data.sources data.datasets data.splitting data.raw data.corrections
-    data.differences ledger_edits ledger_history project
+    data.archives data.downloads data.sources data.datasets data.halves data.splitting data.raw
+    data.corrections data.differences ledger_edits ledger_history project
     audit.gradients audit.near_duplicates audit.image_checks
     audit.shift audit.regions audit.findings audit.resplitting
-    model.architectures model.checkpoints model.trainer model.training model.evaluation
+    model.processor model.architectures model.checkpoints model.batches model.steps
+    model.trainer model.loop model.training model.evaluation
     model.pretrained
     audit.crossvalidation audit.label_scores
     candidates.recipes candidates.strokes candidates.warping candidates.augmentation
-    candidates.embedding candidates.search candidates.production
-    boosting additions
+    candidates.embedding candidates.exact candidates.search candidates.shards candidates.production
+    candidates.cluster candidates.judging candidates.reranking
+    boosting strategies additions mining
     attribution
     views.plots views.pictures views.charts views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page
-    views.sheets views.sheet_contents views.sheet_edits
+    views.sheets views.sheet_contents views.sheet_edits views.study_picture
     trail provenance outcomes progress stores tracking publishing
     stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
     stages.boost stages.scores stages.map stages.report
     rounds
-    cli_stages cli_corrections cli
+    study.places study.plan study.jobs study.work study.worker study.queue study.verdicts
+    study.results study.running
+    cli_stages cli_corrections cli_study cli
 """.split()  # noqa: SIM905
 
 
@@ -41,7 +45,7 @@ def module_name(path: Path) -> str:
 
 #: Modules that no result of a stage depends on, and below which nothing of a stage lies.
 PLUMBING = {
-    *("errors", "sections", "params", "layout", "tracking", "publishing"),
+    *("errors", "sections", "params", "layout", "tracking", "publishing", "model.processor"),
     *("data.files", "data.tables", "data.tablefiles"),
 }
 #: What a stage imports of them only reads, or picks a device.
@@ -134,7 +138,7 @@ def test_none_imports_dvc() -> None:
     assert importers("dvc") == set()
 
 
-@pytest.mark.parametrize("module", ["cli", "cli_stages", "cli_corrections", "project"])
+@pytest.mark.parametrize("module", ["cli", "cli_stages", "cli_corrections", "cli_study", "project"])
 def test_nothing_heavy_is_imported_by_the_command_line_at_once(module: str) -> None:
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
     at_once = {
@@ -153,6 +157,7 @@ def test_nothing_heavy_is_imported_by_the_command_line_at_once(module: str) -> N
         "click",
         "databoost.cli_corrections",
         "databoost.cli_stages",
+        "databoost.cli_study",
         "databoost.errors",
         "databoost.project",
     }

@@ -196,6 +196,36 @@ def test_a_round_after_the_stop_is_complete_and_not_trained(
     assert r01.sheet.read_bytes() == r02.sheet.read_bytes()
 
 
+def test_annoy_that_looks_far_enough_adds_the_same_images(
+    reproduced: Project, tmp_path: Path
+) -> None:
+    project = make_project(tmp_path / "project")
+    shutil.copytree(reproduced.folder / "data", project.folder / "data", dirs_exist_ok=True)
+    project.set(search__method="annoy", search__search_k=100_000)
+    project.run_stages("candidates", "boost r01")
+    layouts = [layout_of(project), layout_of(reproduced)]
+    sizes = [layout.index.stat().st_size for layout in layouts]
+    assert sizes[0] > layouts[0].embeddings.stat().st_size
+    assert sizes[1] == 0
+    here, there = (layout.round("r01") for layout in layouts)
+    assert here.additions.read_bytes() == there.additions.read_bytes()
+    assert json.loads(here.boost.read_text())["recall"] == 1.0
+
+
+def test_bfloat16_adds_what_float32_does(reproduced: Project, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    shutil.copytree(reproduced.folder / "data", project.folder / "data", dirs_exist_ok=True)
+    layout, added, embedded = layout_of(project), [], []
+    for precision in ("float32", "bfloat16"):
+        project.set(embedding__precision=precision)
+        project.run_stages("candidates", "boost r01")
+        added.append(read_table(layout.round("r01").additions, ADDITIONS))
+        embedded.append(layout.embeddings.read_bytes())
+    assert embedded[0] != embedded[1]
+    assert added[0]["candidate_id"].tolist() == added[1]["candidate_id"].tolist()
+    assert added[0]["query_id"].tolist() == added[1]["query_id"].tolist()
+
+
 def test_the_control_adds_as_many_images(reproduced: Project, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     shutil.copytree(reproduced.folder / "data", project.folder / "data", dirs_exist_ok=True)

@@ -112,13 +112,19 @@ def parse_params(values: Any, where: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        problems = []
-        for fault in error.errors():
-            key = ".".join(str(part) for part in fault["loc"]) or "the file as a whole"
-            message = fault["msg"].removeprefix("Value error, ")
-            got = "" if fault["type"] in ("missing", "value_error") else f", got {fault['input']!r}"
-            problems.append(f"{key}: {message}{got}")
+        problems = faults(error)
         raise ParamsError(f"{where} has {len(problems)} bad value(s):{listed(problems)}") from error
+
+
+def faults(error: ValidationError) -> list[str]:
+    """Say of each bad key what is wrong with it, one line each."""
+    problems = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "the file as a whole"
+        message = fault["msg"].removeprefix("Value error, ")
+        got = "" if fault["type"] in ("missing", "value_error") else f", got {fault['input']!r}"
+        problems.append(f"{key}: {message}{got}")
+    return problems
 
 
 def read_params(path: Path) -> Params:

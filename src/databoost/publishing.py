@@ -6,7 +6,7 @@ checkout of the data.
 
 from databoost.errors import DatasetError, ParamsError, TrackingError, listed
 from databoost.layout import Layout
-from databoost.outcomes import need_complete, read_outcomes
+from databoost.outcomes import Outcome, need_complete, read_outcomes
 from databoost.params import Params, round_number
 from databoost.provenance import changed_params
 from databoost.stores import forget_warning, in_one_line, shown_uri, tracking_uri, warn_once
@@ -31,12 +31,31 @@ def publish_round(layout: Layout, params: Params, name: str) -> bool:
     """
     need_complete(layout, {"r00", name})
     names = [other for other in params.rounds if round_number(other) <= round_number(name)]
-    outcomes = read_outcomes(layout, params, names)
+    return publish_outcomes(layout, params, read_outcomes(layout, params, names))
+
+
+def publish_outcomes(
+    layout: Layout, params: Params, outcomes: list[Outcome], command: str = "databoost publish"
+) -> bool:
+    """Log rounds of one boost, r00 first, wherever they lie; never fails for MLflow's sake.
+
+    Parameters
+    ----------
+    layout
+        The project whose store it is.
+    command
+        What logs them later, for the warning.
+
+    Returns
+    -------
+    bool
+        Whether the store now holds the rounds.
+    """
     uri = tracking_uri(layout)
     try:
         log_boost(layout, params, outcomes)
     except Exception as error:  # MLflow's clients raise their own, SQLAlchemy's, requests' errors
-        warn_once(layout, uri, error)
+        warn_once(layout, uri, error, command)
         return False
     forget_warning(layout)
     return True

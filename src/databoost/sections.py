@@ -82,6 +82,7 @@ class TrainParams(Section):
     threads: Annotated[int, Field(ge=1, le=256)]
     accelerator: str
     devices: int | str | tuple[int, ...]
+    strategy: str = Field(min_length=1)
     precision: str | int
 
 
@@ -108,7 +109,10 @@ def _within(lowest: float, highest: float) -> AfterValidator:
 
 
 class CandidatesParams(Section):
-    """``candidates``: how many augmentations, and the range that each parameter is drawn from."""
+    """``candidates``: how many augmentations, and the range that each parameter is drawn from.
+
+    `engine`, where they are rendered and embedded, has no part in the result.
+    """
 
     count: Positive
     seed: Seed
@@ -123,16 +127,22 @@ class CandidatesParams(Section):
     erasing_probability: Fraction
     mirror: dict[str, str]
     mirror_probability: Fraction
+    engine: Literal["local", "ray"]
 
 
 class EmbeddingParams(Section):
-    """``embedding``: the embedder, which is an architecture, a weights file and an input size."""
+    """``embedding``: the embedder, which is an architecture, a weights file and an input size.
+
+    `precision` is what a PyTorch network computes in; ``auto`` is bfloat16 where the hardware has
+    it, else float32.
+    """
 
     architecture: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     weights: str = Field(min_length=1)
     image_size: Annotated[int, Field(ge=0, le=1024)]
     pixels: Literal["bytes", "unit", "imagenet"]
     batch_size: Positive
+    precision: Literal["auto", "float32", "bfloat16"]
 
 
 class SearchParams(Section):
@@ -147,9 +157,14 @@ class SearchParams(Section):
 class BoostParams(Section):
     """``boost``: how a round chooses its additions. Zero stands for "no cap"."""
 
-    strategy: Literal["nearest", "random"]
+    strategy: Literal["nearest", "random", "balanced", "hardest", "diverse", "none"]
     neighbors: Positive
     labels: Literal["any", "same"]
+    mine_on: Literal["val", "half"]
+    suspects: Literal["ask", "skip"]
+    max_margin: Fraction
+    pool: Positive
+    additions: Count
     max_per_parent: Count
     max_additions: Count
     size_limit: Count

@@ -85,7 +85,9 @@ def check_answers(uri: str) -> None:
         _check_port(uri, parts.hostname, parts.port or _PORTS[scheme])
 
 
-def warn_once(layout: Layout, uri: str, error: Exception) -> None:
+def warn_once(
+    layout: Layout, uri: str, error: Exception, command: str = "databoost publish"
+) -> None:
     """Say on stderr that a round was not logged, once for a process group and a store.
 
     A process group stands for one ``dvc repro``; :func:`forget_warning` starts anew.
@@ -100,7 +102,7 @@ def warn_once(layout: Layout, uri: str, error: Exception) -> None:
     what = str(error) if isinstance(error, TrackingError) else f"{type(error).__name__}: {error}"
     print(
         f"warning: not logged to MLflow at {mark['store']}: {in_one_line(what)}. Nothing is lost: "
-        "`databoost publish` logs every round once it works again",
+        f"`{command}` logs every round once it works again",
         file=sys.stderr,
     )
     with suppress(OSError):
