@@ -102,8 +102,10 @@ class Mine:
         settings = self.params.boost
         vectors = _embed(self.layout, self.params, self.before, self.queries, self.contents)
         embeddings = load_embeddings(self.layout.embeddings)
-        depth = min(8 * settings.neighbors, DEEPEST)
-        reranking = Reranking(vectors, self._embed_candidates, depth)
+        n_each = wanted if settings.additions else settings.neighbors
+        # As deep as the first search goes (see choose_deepening), within reason.
+        share = min(n_each, -(-wanted // len(self.queries)))
+        reranking = Reranking(vectors, self._embed_candidates, min(8 * share, DEEPEST))
         is_short = _settled_precision(self.params) == "bfloat16"
 
         def search(k: int, params: SearchParams = self.params.search) -> Neighbours:
@@ -111,7 +113,6 @@ class Mine:
             return reranking.rank(found) if is_short else found
 
         labels = np.array([classes.index(label) for label in self.queries["label"]], dtype=np.int64)
-        n_each = wanted if settings.additions else settings.neighbors
         rules = Rules(n_each, wanted, settings.labels == "same", settings.max_per_parent)
         additions = choose_deepening(search, labels, pool, rules)
         if settings.strategy != "nearest":

@@ -17,8 +17,8 @@ from databoost.candidates.search import Neighbours
 from databoost.candidates.shards import Shards, render_shard
 from databoost.sections import CandidatesParams
 
-#: Neighbours of a query that are ranked anew, at most.
-DEEPEST = 64
+#: Neighbours of a query that are ranked anew, at most; those behind keep their rough similarity.
+DEEPEST = 128
 
 
 class Reranking:
@@ -45,8 +45,8 @@ class Reranking:
         Returns
         -------
         Neighbours
-            The same ids; similarities of the first `depth` are those of the better vectors, and
-            the order is theirs (equal ones by id).
+            The same ids, by their similarities (equal ones by id): for the first `depth` of each
+            query those of the better vectors, for the others those that were found.
         """
         ids, similarities = found.ids.copy(), found.similarities.copy()
         first = ids[:, : self._depth]
