@@ -75,7 +75,8 @@ def lay(folder: Path, n_images: int, threads: int) -> Project:
         project.set(
             synthetic__n_train=n_images * 9 // 10, synthetic__n_val=n_images // 10,
             synthetic__n_test=0, synthetic__leaks=0, synthetic__image_size=200,
-            train__threads=threads, train__epochs=1, train__batch_size=64, scores__batch_size=64, scores__epochs=1,
+            train__threads=threads, train__epochs=1, train__batch_size=64,
+            scores__batch_size=64, scores__epochs=1,
             boost__size_limit=0, boost__max_additions=50, map__max_points=300,
         )  # fmt: skip
         project.run("git", "init", "--quiet")

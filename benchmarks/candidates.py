@@ -111,11 +111,12 @@ def measure(given: argparse.Namespace, count: int) -> Row:
         embedded = time.perf_counter()
         write_embeddings(folder / "all.npy", shards, embedder.dimension, folder / "state")
         ended = time.perf_counter()
-        use_cpu(given.workers)
+        torch.set_num_threads(given.workers)
         embeddings = load_embeddings(folder / "all.npy")
         queries = embeddings[:: max(1, count // 150)][:150].astype(np.float32)
         find_neighbours(queries, 24, embeddings, folder / "none", EXACT)
         searched = time.perf_counter()
+        torch.set_num_threads(1)
         disk = sum(path.stat().st_size for path in (folder / "state").iterdir())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {

@@ -50,6 +50,7 @@ PLUMBING = {
 }
 #: What a stage imports of them only reads, or picks a device.
 UNNAMED = {
+    ("train", "model.evaluation"),
     ("train", "data.datasets"),
     ("candidates", "data.datasets"),
     ("candidates", "model.evaluation"),

@@ -250,6 +250,9 @@ def test_queries_that_want_all_there_is_fill_the_room():
     [
         (0, 0, None, "nothing_misclassified"),
         (0, 0, 0, "nothing_misclassified"),
+        (0, 4, 9, None),
+        (0, 4, 4, "limit"),
+        (0, 4, None, None),
         (5, 0, 0, "limit"),
         (5, 15, 15, "limit"),
         (5, 14, 15, None),

@@ -32,6 +32,7 @@ def make_settings(**changes: Any) -> TrainParams:
         "accelerator": "cpu",
         "devices": "auto",
         "strategy": "auto",
+        "cuda_graph": True,
         "precision": "32-true",
     }
     return TrainParams(**(values | changes))

@@ -163,14 +163,15 @@ def stop_reason(n_queries: int, n_additions: int, room_before: int | None) -> St
     Parameters
     ----------
     n_queries, n_additions
-        Misclassified validation images of the round before, and what was added for them.
+        Images of the round before that asked, and what was added, for them or for none: with
+        none that asks, a strategy that needs no failure may still add.
     room_before
         Additions that there was room for; None if there is no limit.
 
     >>> stop_reason(150, 450, 450), stop_reason(0, 0, None), stop_reason(150, 450, None)
     ('limit', 'nothing_misclassified', None)
     """
-    if n_queries == 0:
+    if n_queries == 0 and n_additions == 0:
         return "nothing_misclassified"
     if room_before is not None and n_additions >= room_before:
         return "limit"

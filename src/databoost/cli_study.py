@@ -10,7 +10,9 @@ from databoost.project import open_project
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option(
-    "--workers", type=click.IntRange(1), help="Jobs at a time; default: one a core that is free."
+    "--workers",
+    type=click.IntRange(1),
+    help="Jobs at a time; default: one a core this process may use, with a GPU at most 4.",
 )
 @click.option(
     "--output",
@@ -42,14 +44,11 @@ def study(file: Path, workers: int | None, output: Path | None) -> None:
       databoost study study.yaml
       databoost study study.yaml --workers 4 --output results/first
     """
-    import os
-
     from databoost.study.plan import read_study
     from databoost.study.running import run_study
 
     layout, params = open_project()
     folder = output or layout.state / "studies" / file.stem
-    n_workers = workers or len(os.sched_getaffinity(0))
     plan = read_study(file, params)
-    click.echo(run_study(layout, params, plan, folder, n_workers))
+    click.echo(run_study(layout, params, plan, folder, workers))
     click.echo(f"results: {folder}")

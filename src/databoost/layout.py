@@ -179,6 +179,11 @@ class Layout:
         return self.candidates / "embeddings.npy"
 
     @property
+    def embedder(self) -> Path:
+        """Precision that the candidates were embedded in, which depends on the machine."""
+        return self.candidates / "embedder.json"
+
+    @property
     def index(self) -> Path:
         """Annoy index over the embeddings; empty when the search is exact."""
         return self.candidates / "index.ann"

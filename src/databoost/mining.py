@@ -4,6 +4,7 @@ The counterpart, on a project's files, of :mod:`databoost.boosting` and :mod:`da
 on arrays: it embeds the queries, searches, lets a strategy choose, and draws what was chosen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from databoost.additions import (
 )
 from databoost.boosting import Addition, Ids, Pool, Rules, choose_deepening
 from databoost.candidates.augmentation import Parents, render
-from databoost.candidates.embedding import Embedder, load_embedder, pick_precision
-from databoost.candidates.exact import Embeddings
+from databoost.candidates.embedding import Embedder, load_embedder
+from databoost.candidates.exact import Embeddings, Queries
 from databoost.candidates.judging import judge_candidates
 from databoost.candidates.reranking import DEEPEST, Reranking, embed_some
 from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
 from databoost.data.datasets import read_classes
+from databoost.data.files import read_json
 from databoost.data.images import ImageFiles, encode_png, image_id
 from databoost.data.resizing import TapStore
 from databoost.layout import Layout, RoundLayout
@@ -99,28 +101,51 @@ class Mine:
     def _nearest(
         self, pool: Pool, classes: list[str], wanted: int
     ) -> tuple[list[Addition], float | None]:
+        """Choose neighbours; the recall is that of the search among the stored vectors."""
         settings = self.params.boost
         vectors = _embed(self.layout, self.params, self.before, self.queries, self.contents)
         embeddings = load_embeddings(self.layout.embeddings)
-        n_each = wanted if settings.additions else settings.neighbors
-        # As deep as the first search goes (see choose_deepening), within reason.
-        share = min(n_each, -(-wanted // len(self.queries)))
-        reranking = Reranking(vectors, self._embed_candidates, min(8 * share, DEEPEST))
-        is_short = _settled_precision(self.params) == "bfloat16"
 
         def search(k: int, params: SearchParams = self.params.search) -> Neighbours:
-            found = find_neighbours(vectors, k, embeddings, self.layout.index, params)
-            return reranking.rank(found) if is_short else found
+            return find_neighbours(vectors, k, embeddings, self.layout.index, params)
 
         labels = np.array([classes.index(label) for label in self.queries["label"]], dtype=np.int64)
+        n_each = wanted if settings.additions else settings.neighbors
         rules = Rules(n_each, wanted, settings.labels == "same", settings.max_per_parent)
-        additions = choose_deepening(search, labels, pool, rules)
-        if settings.strategy != "nearest":
-            return additions, None
+        if settings.strategy != "nearest":  # only their number counts
+            return choose_deepening(search, labels, pool, rules), None
+        additions = choose_deepening(
+            self._settled(search, vectors, labels, pool, rules), labels, pool, rules
+        )
         if self.params.search.method == "exact":
             return additions, 1.0
         exact = self.params.search.model_copy(update={"method": "exact"})
         return additions, recall(search(settings.neighbors), search(settings.neighbors, exact))
+
+    def _settled(
+        self,
+        search: Callable[[int], Neighbours],
+        vectors: Queries,
+        labels: Ids,
+        pool: Pool,
+        rules: Rules,
+    ) -> Callable[[int], Neighbours]:
+        """Give the search whose first neighbours are those of float32 vectors."""
+        if read_json(self.layout.embedder)["precision"] == "float32":
+            return search
+        # As deep as the first search goes (see choose_deepening), within reason.
+        share = min(rules.n_each, -(-rules.room // len(self.queries)))
+        depth = min(8 * share, DEEPEST)
+        counts, cap = pool.parent_counts, rules.max_per_parent
+        capped = [parent for parent, n_added in counts.items() if cap and n_added >= cap]
+        is_free = ~pool.used & ~np.isin(pool.parents, capped)
+
+        def can_be_had(ids: Ids) -> npt.NDArray[np.bool_]:
+            is_right = pool.labels[ids] == labels[:, None] if rules.same_label else True
+            return is_free[ids] & is_right
+
+        reranking = Reranking(vectors, self._embed_candidates, depth, can_be_had)
+        return lambda k: reranking.rank(search(k))
 
     def _control(self, pool: Pool, classes: list[str], n: int) -> list[Addition]:
         settings = self.params.boost
@@ -173,11 +198,6 @@ class Mine:
             name: self.contents.get(name) or r00.dataset / path
             for name, path in zip(rows["image_id"], rows["path"], strict=True)
         }
-
-
-def _settled_precision(params: Params) -> str:
-    """Say what the candidates were embedded in on this machine: float32 or bfloat16."""
-    return pick_precision(params.embedding, pick_device(params.train)).precision
 
 
 def _embedder(layout: Layout, params: Params) -> Embedder:

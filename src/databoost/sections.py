@@ -83,6 +83,7 @@ class TrainParams(Section):
     accelerator: str
     devices: int | str | tuple[int, ...]
     strategy: str = Field(min_length=1)
+    cuda_graph: bool
     precision: str | int
 
 

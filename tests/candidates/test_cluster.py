@@ -12,6 +12,7 @@ import pytest
 import torch
 from projects import REPOSITORY
 
+from databoost.candidates import cluster as engine_module
 from databoost.candidates import shards as module
 from databoost.candidates.cluster import ray_engine
 from databoost.candidates.embedding import load_embedder, pick_precision
@@ -25,7 +26,7 @@ from databoost.candidates.production import (
 from databoost.candidates.recipes import make_recipes
 from databoost.candidates.shards import Shard, Shards
 from databoost.data.images import write_png
-from databoost.errors import ParamsError
+from databoost.errors import ImageError, ParamsError, WeightsError
 from databoost.model.architectures import build_model
 from databoost.model.checkpoints import Checkpoint, save_checkpoint
 from databoost.params import read_params
@@ -148,11 +149,154 @@ def test_without_a_cluster_one_is_started_and_stopped(tmp_path, shards, settings
     assert embed_candidates(shards, 256, engine, tmp_path / "ray-state") == 0
 
 
-def test_an_address_where_no_cluster_answers_is_an_error(tmp_path, shards, settings, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+@pytest.fixture(scope="module")
+def one_node() -> Iterator[None]:
+    """Start a cluster of one node with one worker and no GPU."""
+    import ray
+
+    options = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, **options)
+    yield
+    ray.shutdown()
+
+
+def held_by_ray() -> set[str]:
+    """Name what the driver has references to."""
+    from ray._private.worker import global_worker
+
+    return set(global_worker.core_worker.get_all_reference_counts())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "value"), [("_SHARDS_A_WORKER", 7), ("_PART_OF_STORE", 0.0002)])
+def test_few_shards_are_sent_at_a_time(
+    one_node, tmp_path, shards, settings, expected, monkeypatch, name, value
+):
+    monkeypatch.setattr(engine_module, name, value)
+    sizes = [engine_module._pack(shard).nbytes for shard in shards]
+    n_bytes, n_sent = np.cumsum(sizes), 7
+    if name == "_PART_OF_STORE":
+        n_sent = int(np.searchsorted(n_bytes, 0.0002 * 80 * 2**20)) + 1
+        assert 1 < n_sent < 12
+    taken: list[set[str]] = []
+
+    def wanted() -> Iterator[Shard]:
+        for shard in shards:
+            taken.append(held_by_ray())
+            yield shard
+
     engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
-    with pytest.raises(ParamsError, match=r"RAY_ADDRESS is '127\.0\.0\.1:9', where no Ray cluster"):
+    finished = engine(wanted())
+    found = dict([next(finished)])
+    assert len(taken) == n_sent
+    sent = held_by_ray() - taken[0]
+    found |= dict(finished)
+    assert len(sent) > n_sent
+    assert len(taken[n_sent] & sent) == 1, "beside the weights Ray holds what was sent first"
+    assert sorted(found) == list(range(len(shards)))
+    given = ((number, vectors) for number, vectors in found.items())
+    assert written(tmp_path, "ray", shards, lambda _: given) == expected
+
+
+def test_a_shard_may_be_larger_than_an_arrow_array_of_bytes(shards):
+    table = engine_module._pack(shards[0])
+    assert str(table.schema) == "shard: large_binary"
+    assert table.num_rows == 1
+
+
+@pytest.mark.slow
+def test_a_nodes_error_is_that_of_the_local_engine(one_node, tmp_path, shards, settings):
+    (tmp_path / "3.png").write_bytes(b"no image")
+    ray = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
+    embedder = load_embedder(settings, tmp_path, CPU)
+    local = local_engine(POLICY, embedder, settings.batch_size, 1)
+    messages = []
+    for engine in (ray, local):
+        with pytest.raises(ImageError) as caught:
+            list(engine(shards))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert messages[0].startswith(f"{tmp_path / '3.png'}: not an image: allowed are PNG")
+
+
+@pytest.mark.slow
+def test_an_error_that_is_about_no_image_comes_as_it_is(one_node, tmp_path, shards, settings):
+    (tmp_path / "model.ckpt").write_bytes(b"no weights")
+    engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
+    with pytest.raises(WeightsError, match="REPLACE"):
+        list(engine(shards))
+
+
+@pytest.mark.slow
+def test_a_missing_file_is_an_error_with_its_name(one_node, tmp_path, shards, settings):
+    (tmp_path / "3.png").unlink()
+    engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
+    with pytest.raises(ImageError, match=rf"^{tmp_path / '3.png'}: No such file or directory$"):
+        list(engine(shards))
+
+
+@pytest.mark.slow
+def test_a_cluster_without_gpus_does_no_work_for_one(one_node, tmp_path, shards, settings):
+    engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", torch.device("cuda"), 1)
+    expected = r"to run on 'cuda', and the Ray cluster has 1 CPUs and 0 GPUs; give it a node"
+    with pytest.raises(ParamsError, match=expected):
         next(engine(shards))
+
+
+@pytest.mark.parametrize(
+    ("resources", "device", "n_workers"),
+    [
+        ({"CPU": 4.0}, "cpu", 4),
+        ({"CPU": 4.0, "GPU": 2.0}, "cpu", 4),
+        ({"CPU": 12.0, "GPU": 1.0}, "cuda", 8),
+        ({"CPU": 12.0, "GPU": 2.0}, "cuda", 12),
+        ({"GPU": 1.0}, "cuda", 0),
+        ({"CPU": 4.0}, "cuda", 0),
+    ],
+)
+def test_workers_need_a_cpu_and_an_eighth_of_a_gpu(resources, device, n_workers, monkeypatch):
+    monkeypatch.setattr("ray.cluster_resources", lambda: resources)
+    assert engine_module._n_workers(torch.device(device)) == n_workers
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:70000", "[::1]:9", "nonsense"])
+def test_an_address_where_no_cluster_answers_is_an_error(
+    tmp_path, shards, settings, monkeypatch, address
+):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
+    with pytest.raises(ParamsError, match=r"^RAY_ADDRESS is '.*', where no Ray cluster") as caught:
+        next(engine(shards))
+    assert repr(address) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "tried"), [(None, ["auto", "local"]), ("", ["auto", "local"]), ("local", ["local"])]
+)
+def test_one_is_started_only_if_none_was_named(monkeypatch, given, tried):
+    asked: list[tuple[str, int | None]] = []
+
+    def init(address: str, num_cpus: int | None = None, **_: object) -> None:
+        asked.append((address, num_cpus))
+        if address == "auto":
+            raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("RAY_ADDRESS", given)
+    with engine_module._connection(3):
+        pass
+    assert asked == [(address, 3 if address == "local" else None) for address in tried]
+    asked.clear()
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    expected = r"'auto', where no Ray cluster answers \(Could not find any running Ray instance"
+    with pytest.raises(ParamsError, match=expected), engine_module._connection(3):
+        pass
+    assert asked == [("auto", None)]
 
 
 def test_without_ray_the_error_says_what_to_install(tmp_path, settings, monkeypatch):

@@ -62,6 +62,19 @@ def test_a_deeper_search_embeds_only_what_is_new():
     assert ranked.ids.tolist() == [[0, 1, 2, 3]]
 
 
+def test_candidates_that_cannot_be_had_do_not_count():
+    """The nearest two are taken: the next two are settled instead."""
+    spy = Spy()
+
+    def can_be_had(ids: np.ndarray) -> np.ndarray:
+        return np.isin(ids, [1, 2])
+
+    reranking = Reranking(QUERY, spy, 2, can_be_had)
+    ranked = reranking.rank(found([0, 3, 2, 1, -1], [0.999, 0.99, 0.5, 0.4, -np.inf]))
+    assert spy.asked == [[1, 2]]
+    assert ranked.ids.tolist() == [[0, 3, 1, 2, -1]]
+
+
 def test_missing_neighbours_stay_last():
     ranked = Reranking(QUERY, Spy(), depth=8).rank(found([3, 1, -1], [0.9, 0.8, -np.inf]))
     assert ranked.ids.tolist() == [[1, 3, -1]]

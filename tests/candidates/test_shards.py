@@ -16,6 +16,7 @@ from databoost.candidates.recipes import make_recipes
 from databoost.candidates.shards import Shard, Shards, embed_shard
 from databoost.data.images import ImageFiles, write_png
 from databoost.data.resizing import blend_taps
+from databoost.errors import DatasetError
 from databoost.params import read_params
 
 POLICY = read_params(REPOSITORY / "params.yaml").candidates
@@ -119,6 +120,13 @@ def test_large_parents_are_read_once_and_make_small_batches(shards, monkeypatch,
     assert read == ["a", "b"]
     whole = np.concatenate(list(embed_shard(shards[0], POLICY, Sums(), 100)))
     np.testing.assert_array_equal(np.concatenate(found), whole)
+
+
+def test_a_parent_without_a_file_is_refused(recipes, files):
+    some = {name: files[name] for name in "ad"}
+    message = r"2 parent\(s\) of the recipes, b first, are not among the 2 images given; run the"
+    with pytest.raises(DatasetError, match=message):
+        Shards(recipes, some)
 
 
 def test_a_packed_shard_needs_no_files(shards, files, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import struct
 import threading
+import warnings
 import zlib
 from pathlib import Path
 
@@ -340,3 +341,14 @@ def test_what_is_read_can_be_had_without_reading_again(tmp_path):
 def test_the_bytes_of_files_do_for_the_files(tmp_path):
     path = shade_files(tmp_path, 9)[0]
     assert ImageFiles([path.read_bytes()])[0][0, 0, 0] == 9
+
+
+def test_decoding_in_threads_leaves_the_filters_of_warnings_alone():
+    """Thread-safe is no change of them and back: a filter put back too late would stay for good."""
+    random = np.random.default_rng(0)
+    files = [encode_png(random.integers(0, 256, (9, 9, 1), np.uint8)) for _ in range(400)]
+    before = list(warnings.filters)
+    assert len(list(ImageFiles(files))) == 400
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="still heard"):
+        warnings.warn("still heard", stacklevel=1)

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from handmade_rounds import MANIFEST_HEADER, RAW_ROWS, declared
 
 from databoost.data.files import write_bytes, write_text
 from databoost.errors import DatasetError, WeightsError
 from databoost.layout import Layout
 from databoost.params import Params
-from databoost.study.jobs import Job, plan_jobs, read_order, with_round, write_order
+from databoost.study.jobs import Job, device_of, plan_jobs, read_order, with_round, write_order
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study
 
@@ -18,6 +19,8 @@ ARMS = {
     "random": {"boost.strategy": "random"},
     "near": {"boost.strategy": "nearest"},
 }
+
+SKIPPING = {"boost.suspects": "skip"}
 
 
 @pytest.fixture
@@ -31,6 +34,7 @@ def layout(tmp_path: Path) -> Layout:
     write_text(layout.heldout_manifest, MANIFEST_HEADER + "t1,test/i/t1.png,test,i,raw,,,r00,,\n")
     write_bytes(layout.heldout / "test/i/t1.png", b"t1")
     write_text(layout.classes, "label\ni\nv\n")
+    write_text(layout.scores, "image_id\n")
     return layout
 
 
@@ -80,6 +84,8 @@ def test_what_an_arm_changes_is_done_for_it_alone(layout: Layout) -> None:
     assert len({job.candidates for job in of.values()}) == 5
     assert of["near"].candidates == of["deep"].candidates
     assert of["other"].params.embedding.weights == str(weights.resolve())
+    (wide,) = (job for job in jobs if job.root == of["wide"].candidates)
+    assert wide.params.candidates.rotation == (-20, 20)
     weights.write_bytes(b"two")
     again = {job.arm: job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell"}
     assert [arm for arm in arms if again[arm].name != of[arm].name] == ["other"]
@@ -92,11 +98,86 @@ def test_a_job_is_the_same_until_its_input_changes(layout: Layout) -> None:
     ]
     more = {job.name for job in planned(layout, additions=5)}
     assert {job.kind for job in jobs if job.name not in more} == {"cell"}
+    with_scores = [*planned(layout), *planned(layout, arms=ARMS | {"trust": SKIPPING})]
+    assert {job.name for job in jobs} == {job.name for job in with_scores if job.arm != "trust"}
     for name in ("a1", "a3"):
         manifest = layout.round("r00").manifest
         write_text(manifest, manifest.read_text().replace("a1", name))
         write_bytes(layout.round("r00").dataset / f"train/i/{name}.png", b"")
     assert not {job.name for job in planned(layout)} & {job.name for job in jobs}
+
+
+def test_scores_are_of_those_arms_alone_that_look_at_them(layout: Layout) -> None:
+    arms = {"near": {}, "trust": SKIPPING}
+    near, trust = (job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell")
+    assert near.scores is None
+    assert trust.scores is not None
+    assert trust.scores.read_text() == "image_id\n"
+    write_text(layout.scores, "image_id\na1\n")
+    near2, trust2 = (job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell")
+    assert near2 == near
+    assert trust2.name != trust.name
+    assert trust2.base == trust.base
+    assert trust2.scores is not None
+    assert trust2.scores.read_text() == "image_id\na1\n"
+    assert trust.scores.read_text() == "image_id\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("databoost.study.jobs.RESULT_VERSION", 0),
+        ("torch.__version__", "1.0"),
+        ("databoost.study.jobs.pick_device", lambda settings: torch.device("meta")),
+    ],
+)
+def test_results_of_other_code_and_other_machines_are_not_taken_for_these(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    weights = layout.root / "encoder.onnx"
+    weights.write_bytes(b"one")
+    arms = ARMS | {"own": {"embedding.architecture": "onnx", "embedding.weights": "encoder.onnx"}}
+    names = {job.name for job in planned(layout, arms=arms)}
+    assert names == {job.name for job in planned(layout, arms=arms)}
+    monkeypatch.setattr(name, value)
+    assert not names & {job.name for job in planned(layout, arms=arms)}
+
+
+def test_a_precision_counts_as_what_it_is_settled_to(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names() -> dict[str, str]:
+        arms = {"auto": {}, "named": {"embedding.precision": "float32"}}
+        jobs = planned(layout, arms=arms, seeds=[0])
+        return {job.arm: str(job.candidates) for job in jobs if job.kind == "cell"}
+
+    supported = "torch.cpu._is_avx512_bf16_supported"
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False, raising=False)
+    monkeypatch.setattr(supported, lambda: False, raising=False)
+    slow = names()
+    assert slow["auto"] == slow["named"]
+    monkeypatch.setattr(supported, lambda: True, raising=False)
+    fast = names()
+    assert fast["auto"] != fast["named"] == slow["named"]
+
+
+def test_a_device_that_is_not_there_is_left_to_the_job_to_tell(layout: Layout) -> None:
+    arms = ARMS | {"bad": {"train.accelerator": "nowhere"}}
+    jobs = planned(layout, arms=arms)
+    (bad, *_) = (job for job in jobs if job.arm == "bad")
+    assert device_of(bad.params.train) is None
+    here = {job.name for job in jobs if job.arm != "bad"}
+    assert here == {job.name for job in planned(layout)}
+
+
+def test_names_do_not_depend_on_where_the_project_lies(layout: Layout) -> None:
+    (layout.root / "encoder.onnx").write_bytes(b"one")
+    own = {"embedding.architecture": "onnx", "embedding.weights": "encoder.onnx"}
+    arms = {"own": own, "none": own | {"boost.strategy": "none"}}
+    names = [job.name for job in planned(layout, arms=arms)]
+    moved = Layout(layout.root.with_name("elsewhere"))
+    layout.root.rename(moved.root)
+    assert [job.name for job in planned(moved, arms=arms)] == names
 
 
 def test_the_start_is_a_copy_that_the_project_does_not_reach(layout: Layout) -> None:
@@ -120,32 +201,31 @@ def test_newest_features_are_named_by_the_round_before(layout: Layout) -> None:
 
 
 def test_an_order_is_read_as_it_was_written(layout: Layout) -> None:
-    for job in planned(layout):
+    for job in planned(layout, arms=ARMS | {"trust": SKIPPING}):
         path = layout.root / "order.json"
         write_order(path, job)
         assert read_order(path) == job
 
 
-def test_a_job_is_done_when_its_last_output_is_there(layout: Layout) -> None:
+def test_a_job_is_done_when_all_that_is_read_of_it_is_there(layout: Layout) -> None:
     r00, none, candidates = planned(layout)[:3]
-    for job, last in (
-        (r00, r00.layout.round("r00").evaluation),
-        (none, none.layout.round("r01").evaluation),
-        (candidates, candidates.layout.candidates),
+    for job, outputs in (
+        (r00, [r00.layout.round("r00").evaluation]),
+        (none, [none.layout.round(name).evaluation for name in ("r01", "r00")]),
+        (candidates, [candidates.layout.candidates]),
     ):
-        assert not job.is_done()
-        last.mkdir(parents=True)
+        for output in outputs:
+            assert not job.is_done()
+            output.mkdir(parents=True)
         assert job.is_done()
 
 
 def test_what_a_study_cannot_do_without(layout: Layout) -> None:
     with pytest.raises(WeightsError, match=r"embedding.weights none\.onnx does not exist"):
         planned(layout, arms={"a": {"embedding.weights": "none.onnx"}})
-    skipping = {"a": {"boost.suspects": "skip"}}
+    layout.scores.unlink()
     with pytest.raises(DatasetError, match=r"scores.csv does not exist; boost.suspects: skip"):
-        planned(layout, arms=skipping)
-    write_text(layout.scores, "image_id\n")
-    assert Layout(planned(layout, arms=skipping)[0].start).scores.exists()
+        planned(layout, arms={"a": SKIPPING})
     write_text(layout.heldout_manifest, MANIFEST_HEADER)
     with pytest.raises(DatasetError, match="holds 0 test images"):
         planned(layout)

@@ -38,6 +38,7 @@ def test_an_arm_is_the_project_with_the_studys_changes_and_its_own(
     assert study.compared_with == "random"
     random = arm_params(study, params, "random", 3)
     assert (random.train.seed, random.candidates.seed, random.boost.seed) == (3, 3, 3)
+    assert random.search.seed == 3
     assert (random.train.epochs, random.train.threads) == (5, 1)
     assert (random.boost.strategy, random.boost.additions) == ("random", 40)
     assert random.boost.max_per_parent == 7
@@ -45,7 +46,7 @@ def test_an_arm_is_the_project_with_the_studys_changes_and_its_own(
     assert random.boosts["r02"].previous == "r01"
     near = arm_params(study, params, "near", 4)
     assert (near.boost.max_per_parent, near.train.threads, near.train.seed) == (0, 2, 4)
-    assert near.search == params.search
+    assert near.search == params.search.model_copy(update={"seed": 4})
 
 
 def test_the_control_may_be_named(tmp_path: Path, params: Params) -> None:
@@ -79,6 +80,36 @@ def test_unknown_keys_and_bad_values_of_arms_are_listed_by_arm(
         read_study(written(tmp_path, bad), params)
     assert "one: params.yaml has no key 'boost.speed'" in str(caught.value)
     assert "arms.two has 1 bad value" in str(caught.value)
+
+
+def test_keys_without_a_dot_are_refused_by_name(tmp_path: Path, params: Params) -> None:
+    bad = GOOD + "  one: {train: 5}\n  two: {boost: {strategy: random}}\n"
+    with pytest.raises(ParamsError, match="has 2 bad value") as caught:
+        read_study(written(tmp_path, bad), params)
+    assert "arms.one: train is no dotted key; write them one by one" in str(caught.value)
+    assert "arms.two: boost is no dotted key" in str(caught.value)
+
+
+@pytest.mark.parametrize("strategy", ["hardest", "diverse"])
+def test_a_pool_that_cannot_give_the_additions_is_refused(
+    tmp_path: Path, params: Params, strategy: str
+) -> None:
+    arm = GOOD + f"  small: {{boost.strategy: {strategy}, boost.pool: %d}}\n"
+    with pytest.raises(ParamsError, match=r"arms\.small: boost\.pool is 39, of which .* 40 add"):
+        read_study(written(tmp_path, arm % 39), params)
+    assert "small" in read_study(written(tmp_path, arm % 40), params).arms
+    other = arm.replace(strategy, "random")
+    assert "small" in read_study(written(tmp_path, other % 39), params).arms
+
+
+def test_of_rounds_only_those_have_weights_that_are_there_before(
+    tmp_path: Path, params: Params
+) -> None:
+    arm = GOOD + '  new: {"embedding.weights": "data/rounds/%s/model/best.ckpt"}\n'
+    for name in ("r00", "{previous}"):
+        assert "new" in read_study(written(tmp_path, arm % name), params).arms
+    with pytest.raises(ParamsError, match=r"arms\.new: embedding\.weights is 'data/rounds/r01/"):
+        read_study(written(tmp_path, arm % "r01"), params)
 
 
 def test_a_file_that_is_no_study(tmp_path: Path, params: Params) -> None:

@@ -1,7 +1,9 @@
 """The queue of processes: order, failure, and what becomes of them when it ends."""
 
+import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,41 @@ def test_a_failure_stops_only_those_that_need_it(tmp_path: Path) -> None:
     }
     assert (tmp_path / "good").exists()
     assert "earlier" not in log.read_text()
+
+
+def test_a_task_has_its_environment(tmp_path: Path) -> None:
+    code = "import os; (folder / 'told').write_text(os.environ['OMP_NUM_THREADS'])"
+    task = replace(python(tmp_path, "a", code), environment={"OMP_NUM_THREADS": "7"})
+    assert run_queue([task], 1, lambda: None) == {}
+    assert (tmp_path / "told").read_text() == "7"
+
+
+def test_a_killed_process_is_told_apart_from_one_that_failed(tmp_path: Path) -> None:
+    kill = "import os; os.kill(os.getpid(), {})"
+    tasks = [
+        python(tmp_path, "large", "print('50%', flush=True); " + kill.format(9)),
+        python(tmp_path, "mute", kill.format(15)),
+        python(tmp_path, "odd", kill.format("__import__('signal').SIGRTMIN + 1")),
+    ]
+    hint = "killed by SIGKILL (out of memory? try fewer --workers), after: 50%"
+    assert run_queue(tasks, 3, lambda: None) == {
+        "large": f"{hint} (see {tmp_path / 'large.log'})",
+        "mute": f"killed by SIGTERM (see {tmp_path / 'mute.log'})",
+        "odd": f"killed by signal {signal.SIGRTMIN + 1} (see {tmp_path / 'odd.log'})",
+    }
+
+
+def test_a_process_that_ignores_the_signal_ends_with_its_input(tmp_path: Path) -> None:
+    code = "import signal, sys; signal.signal(15, signal.SIG_IGN)\n"
+    code += "(folder / 'started').touch()\nsys.stdin.read()\n(folder / 'over').touch()"
+
+    def interrupt() -> None:
+        if (tmp_path / "started").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_queue([python(tmp_path, "deaf", code)], 1, interrupt)
+    assert (tmp_path / "over").exists()
 
 
 def test_an_interrupted_queue_ends_its_processes(tmp_path: Path) -> None:

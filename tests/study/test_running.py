@@ -1,15 +1,19 @@
-"""A study's folder belongs to one command at a time."""
+"""How a study runs its jobs; its folder belongs to one command at a time."""
 
 import fcntl
 from pathlib import Path
 
 import pytest
+import torch
 from handmade_rounds import declared
 
 from databoost.errors import DataboostError
 from databoost.layout import Layout
+from databoost.sections import TrainParams
+from databoost.study import running
+from databoost.study.jobs import Job
 from databoost.study.plan import Study
-from databoost.study.running import run_study
+from databoost.study.running import run_study, usual_workers
 
 
 def test_two_studies_do_not_work_in_one_folder(tmp_path: Path) -> None:
@@ -18,3 +22,25 @@ def test_two_studies_do_not_work_in_one_folder(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(DataboostError, match="another databoost study works in"):
             run_study(Layout(tmp_path), declared(), study, tmp_path, 1)
+
+
+def job(accelerator: str) -> Job:
+    params = declared(train={"accelerator": accelerator, "threads": 3})
+    return Job("job", "r00", Path("job"), Path("start"), params, "a", 0)
+
+
+def test_jobs_that_share_a_gpu_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    def device(settings: TrainParams) -> torch.device | None:
+        return None if settings.accelerator == "nowhere" else torch.device(settings.accelerator)
+
+    monkeypatch.setattr(running, "device_of", device)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    assert usual_workers([job("cpu"), job("nowhere")]) == 16
+    assert usual_workers([job("cpu"), job("cuda")]) == 4
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5})
+    assert usual_workers([job("cuda")]) == 2
+
+
+def test_a_job_has_no_more_threads_than_its_parameters_say(tmp_path: Path) -> None:
+    (task,) = running._tasks([job("cpu")], running.StudyPlaces(tmp_path))
+    assert task.environment == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"}

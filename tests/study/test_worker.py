@@ -6,14 +6,25 @@ import sys
 STOPPED = """
 import time
 from databoost.study import worker
+
+def work(job):
+    print("started", flush=True)
+    time.sleep(600)
+
 worker.read_order = lambda path: path
-worker.do_job = lambda job: time.sleep(600)
+worker.do_job = work
 worker.main("order")
 """
 
 
 def test_a_process_ends_when_its_input_does() -> None:
-    process = subprocess.Popen([sys.executable, "-c", STOPPED], stdin=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait() == 1
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"started\n"
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(timeout=60) == 1

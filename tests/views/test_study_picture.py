@@ -19,7 +19,8 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
         {
             "arm": ["a"], "other_arm": ["b"], "round": ["r01"], "n_seeds": [2], "n_images": [9],
             "difference": [-0.15], "low": [-0.25], "high": [0.1], "bootstrap_low": [-0.2],
-            "bootstrap_high": [0.1], "is_more_than_noise": [False],
+            "bootstrap_high": [0.1], "n_train": [20], "other_n_train": [30], "sign_test": [0.5],
+            "is_equal_size": [False], "is_more_than_noise": [False],
         }
     )  # fmt: skip
     return arms, verdicts

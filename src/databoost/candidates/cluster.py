@@ -2,10 +2,12 @@
 
 Each node needs databoost with its extra ``ray``, in the same versions, and the same kind of
 processor if the bytes are to be those of the local engine. Nothing else is shared: a shard brings
-the files of its parents, and the embedder's weights are sent once. What a lost node was working on,
-or held of what was done, Ray does again elsewhere.
+the files of its parents, and the embedder's weights are sent once. Of the shards no more are sent
+at a time than keep all workers busy and fit into Ray's memory. What a lost node was working on, or
+held of what was done, Ray does again elsewhere.
 """
 
+import gc
 import logging
 import os
 import pickle
@@ -17,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +28,20 @@ import torch
 from databoost.candidates.embedding import Embedder, load_embedder
 from databoost.candidates.production import Engine, Finished
 from databoost.candidates.shards import Shard, embed_shard
-from databoost.errors import ParamsError
+from databoost.data.images import ImageFiles
+from databoost.errors import DataboostError, ImageError, ParamsError
 from databoost.model.processor import use_cpu
 from databoost.sections import CandidatesParams, EmbeddingParams
 
 #: Workers that share a GPU: rendering, on a CPU, takes each of them longer than embedding.
 _WORKERS_A_GPU = 8
+#: Shards that are sent at a time for each worker: before the next are sent the last is waited for,
+#: which costs half a shard's time.
+_SHARDS_A_WORKER = 16
+#: Part of the smallest node's object store that they may fill: what it cannot hold goes to disk.
+_PART_OF_STORE = 0.5
+#: Shards that were sent, by number, each with Ray's reference to what was.
+_Sent = dict[int, tuple[Shard, Any]]
 #: Seconds that a cluster may take to accept a connection.
 _PATIENCE = 10
 
@@ -71,7 +81,10 @@ def ray_engine(
     Raises
     ------
     ParamsError
-        If Ray is not installed; while it runs, if no cluster answers at ``RAY_ADDRESS``.
+        If Ray is not installed; while it runs, if no cluster answers at ``RAY_ADDRESS``, or the
+        cluster has no worker for `device`.
+    ImageError
+        While it runs, if the file of a parent is missing or no readable image.
     """
     try:
         with warnings.catch_warnings():
@@ -86,18 +99,15 @@ def ray_engine(
     def run(shards: Iterable[Shard]) -> Generator[Finished, None, None]:
         with _connection(n_workers):
             _quieten()
+            _check_resources(device)
             plan = _Plan(policy, settings, device, ray.put(weights.read_bytes()))
-            tables = [ray.put(_pack(shard)) for shard in shards]
-            data = ray.data.from_arrow_refs(tables).map(
-                _work,
-                fn_kwargs={"plan": plan},
-                num_cpus=1,
-                num_gpus=1 / _WORKERS_A_GPU if device.type == "cuda" else 0,
-            )
-            for batch in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-                for row in batch.to_pylist():
-                    flat = np.frombuffer(row["vectors"], dtype=np.float16)
-                    yield row["number"], flat.reshape(row["n"], -1)
+            left = iter(shards)
+            while sent := _send(left, device):
+                yield from _results(sent, plan)
+                # Their bytes have to go before the next ones come, and Ray Data's spent plan, which
+                # refers to them, refers to itself too.
+                sent.clear()
+                gc.collect()
 
     return run
 
@@ -112,12 +122,21 @@ def _connection(n_workers: int) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    alone = {"address": "local", "num_cpus": n_workers, "include_dashboard": False}
     address = os.environ.get("RAY_ADDRESS", "")
-    _check_address(address)
-    try:
-        ray.init(address=address or "auto", **quiet)
-    except ConnectionError:
-        ray.init(num_cpus=n_workers, include_dashboard=False, **quiet)
+    if address == "local":
+        ray.init(**alone, **quiet)
+    elif address:
+        _check_address(address)
+        try:
+            ray.init(address=address, **quiet)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _no_answer(address, error) from error
+    else:
+        try:
+            ray.init(address="auto", **quiet)
+        except ConnectionError:
+            ray.init(**alone, **quiet)
     try:
         yield
     finally:
@@ -130,12 +149,16 @@ def _check_address(address: str) -> None:
     if not host or not port.isdecimal():
         return
     try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
-    except OSError as error:
-        raise ParamsError(
-            f"RAY_ADDRESS is {address!r}, where no Ray cluster answers ({error}); start one with "
-            "`ray start --head`, or unset it"
-        ) from error
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, error: Exception) -> ParamsError:
+    return ParamsError(
+        f"RAY_ADDRESS is {address!r}, where no Ray cluster answers ({error}); start one with "
+        "`ray start --head`, or unset it"
+    )
 
 
 def _quieten() -> None:
@@ -150,17 +173,93 @@ def _quieten() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
+def _n_workers(device: torch.device) -> int:
+    """Count the workers that the cluster has room for, as it is now."""
+    import ray
+
+    resources = ray.cluster_resources()
+    n_workers = resources.get("CPU", 0)
+    if device.type == "cuda":
+        n_workers = min(n_workers, resources.get("GPU", 0) * _WORKERS_A_GPU)
+    return int(n_workers)
+
+
+def _check_resources(device: torch.device) -> None:
+    """See that somebody can do the work: Ray itself waits for ever."""
+    import ray
+
+    if not _n_workers(device):
+        found = ray.cluster_resources()
+        raise ParamsError(
+            f"the embedder is to run on {device.type!r}, and the Ray cluster has "
+            f"{found.get('CPU', 0):g} CPUs and {found.get('GPU', 0):g} GPUs; give it a node that "
+            "has both, or set train.accelerator to 'cpu'"
+        )
+
+
+def _send(shards: Iterator[Shard], device: torch.device) -> _Sent:
+    """Put the next shards into Ray's object store: as many as it may hold, at least one."""
+    import ray
+
+    stores = [node["Resources"]["object_store_memory"] for node in ray.nodes() if node["Alive"]]
+    most_bytes = _PART_OF_STORE * min(stores)
+    most_shards = _SHARDS_A_WORKER * max(_n_workers(device), 1)
+    sent: _Sent = {}
+    n_bytes = 0
+    for shard in shards:
+        table = _pack(shard)
+        sent[shard.number] = shard, ray.put(table)
+        n_bytes += table.nbytes
+        if n_bytes >= most_bytes or len(sent) >= most_shards:
+            break
+    return sent
+
+
+def _results(sent: _Sent, plan: _Plan) -> Iterator[Finished]:
+    """Give the vectors of shards as they are finished."""
+    import ray.data
+
+    data = ray.data.from_arrow_refs([reference for _, reference in sent.values()]).map(
+        _work,
+        fn_kwargs={"plan": plan},
+        num_cpus=1,
+        num_gpus=1 / _WORKERS_A_GPU if plan.device.type == "cuda" else 0,
+    )
+    for batch in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for row in batch.to_pylist():
+            if row["error"]:
+                _fail(sent[row["number"]][0], pickle.loads(row["error"]))  # noqa: S301 (our own)
+            flat = np.frombuffer(row["vectors"], dtype=np.float16)
+            yield row["number"], flat.reshape(row["n"], -1)
+
+
+def _fail(shard: Shard, error: DataboostError) -> NoReturn:
+    """Raise what a node has reported; it knows no paths, so that a bad image is looked for here."""
+    if isinstance(error, ImageError):
+        for _ in ImageFiles([*shard.files.values()]):
+            pass
+    raise error
+
+
 def _pack(shard: Shard) -> pa.Table:
-    return pa.table({"shard": [pickle.dumps(shard.packed())]})
+    """Make a table of one cell, which may be larger than the 2 GB of Arrow's usual type."""
+    try:
+        content = pickle.dumps(shard.packed())
+    except OSError as error:
+        raise ImageError(f"{error.filename}: {error.strerror}") from error
+    return pa.table({"shard": pa.array([content], pa.large_binary())})
 
 
 def _work(row: dict[str, bytes], plan: _Plan) -> dict[str, Any]:
-    """Turn a shard into its vectors: runs on a node."""
+    """Turn a shard into its vectors, or the error that it ends with: runs on a node."""
     shard: Shard = pickle.loads(row["shard"])  # noqa: S301 (this program's own)
-    embedder = _embedder(plan.settings, plan.device, plan.weights)
-    batches = embed_shard(shard, plan.policy, embedder, plan.settings.batch_size)
-    vectors = np.concatenate(list(batches))
-    return {"number": shard.number, "n": len(vectors), "vectors": vectors.tobytes()}
+    try:
+        embedder = _embedder(plan.settings, plan.device, plan.weights)
+        batches = embed_shard(shard, plan.policy, embedder, plan.settings.batch_size)
+        vectors = np.concatenate(list(batches))
+    except DataboostError as error:  # Ray would wrap it into errors of its own
+        return {"number": shard.number, "n": 0, "vectors": b"", "error": pickle.dumps(error)}
+    return {"number": shard.number, "n": len(vectors), "vectors": vectors.tobytes(), "error": b""}
 
 
 @lru_cache(maxsize=1)

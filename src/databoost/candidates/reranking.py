@@ -1,14 +1,15 @@
 """Neighbours found in bfloat16, settled in float32.
 
 Eight significant bits tell which candidates are near, and not which of two is nearer. So the first
-few that were found for each query are rendered again and embedded in float32, and ranked by that:
-what an index of float32 vectors would give, at bfloat16's cost for the million that are far.
+few that each query may have are rendered again and embedded in float32, and ranked by that: what
+an index of float32 vectors would give, at bfloat16's cost for the million that are far.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from databoost.candidates.embedding import Embedder
@@ -32,10 +33,20 @@ class Reranking:
         Gives (n, D) float16 unit vectors, of that precision, for (n,) candidate ids.
     depth
         Neighbours of each query that are ranked anew.
+    can_be_had
+        Tells of (n_queries, k) ids, of which some may be -1, which candidates each query may have;
+        the others are not ranked anew, nor do they count. None: all.
     """
 
-    def __init__(self, queries: Queries, embed: Callable[[Ids], Embeddings], depth: int) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        embed: Callable[[Ids], Embeddings],
+        depth: int,
+        can_be_had: Callable[[Ids], npt.NDArray[np.bool_]] | None = None,
+    ) -> None:
         self._queries, self._embed, self._depth = queries, embed, depth
+        self._can_be_had = can_be_had
         self._ids = np.empty(0, dtype=np.int64)
         self._vectors: Embeddings = np.empty((0, queries.shape[1]), dtype=np.float16)
 
@@ -49,12 +60,15 @@ class Reranking:
             query those of the better vectors, for the others those that were found.
         """
         ids, similarities = found.ids.copy(), found.similarities.copy()
-        first = ids[:, : self._depth]
-        self._learn(np.unique(first[first >= 0]))
+        counts = ids >= 0
+        if self._can_be_had is not None:
+            counts &= self._can_be_had(ids)
+        is_first = counts & (counts.cumsum(axis=1) <= self._depth)
+        self._learn(np.unique(ids[is_first]))
         for row, query in enumerate(self._queries):
-            here = first[row][first[row] >= 0]
-            places = np.searchsorted(self._ids, here)
-            similarities[row, : len(here)] = similarity(query, self._vectors, places)
+            first = np.flatnonzero(is_first[row])
+            places = np.searchsorted(self._ids, ids[row][first])
+            similarities[row, first] = similarity(query, self._vectors, places)
             order = np.lexsort((ids[row], -similarities[row]))
             ids[row], similarities[row] = ids[row][order], similarities[row][order]
         return Neighbours(ids, similarities)

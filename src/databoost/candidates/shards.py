@@ -20,6 +20,7 @@ from databoost.candidates.embedding import Embedder
 from databoost.candidates.exact import Embeddings
 from databoost.data.images import ImageFiles, Pixels
 from databoost.data.resizing import blend_taps
+from databoost.errors import DatasetError
 from databoost.sections import CandidatesParams
 
 #: Candidates in a shard, at most, unless one parent has more. What a kill loses, a worker.
@@ -66,10 +67,21 @@ class Shards(Sequence[Shard]):
         ``RECIPES`` in the order of their ids.
     files
         Image file of each parent by its id.
+
+    Raises
+    ------
+    DatasetError
+        If a parent has no file.
     """
 
     def __init__(self, recipes: pd.DataFrame, files: Mapping[str, Path | bytes]) -> None:
         self.recipes, self.files = recipes, files
+        unknown = sorted(set(recipes["parent_id"]) - set(files))
+        if unknown:
+            raise DatasetError(
+                f"{len(unknown)} parent(s) of the recipes, {unknown[0]} first, are not among the "
+                f"{len(files)} images given; run the candidates stage again"
+            )
         codes, _ = pd.factorize(recipes["parent_id"], sort=True)
         self._order = np.argsort(codes, kind="stable")
         self._cuts = _cuts(np.bincount(codes).tolist())

@@ -37,6 +37,9 @@ FORMATS = {
 }
 #: Larger images are refused before they are decoded (a bomb, or nothing this tool is for).
 MAX_PIXELS = 50_000_000
+# What Pillow finds odd about a file that it reads nobody can mend here, and `MAX_PIXELS` guards
+# against bombs. Once, since to change filters and back is not for threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # Images that a thread decodes in one go, and how many threads do: a drawing is decoded sooner than
 # a thread is woken, and of photos no more than a few dozen may wait in memory.
 _AT_ONCE = 8
@@ -71,15 +74,13 @@ def decode(content: bytes) -> Pixels:
     if not content:
         raise ImageError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise ImageError(
-                        f"the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read"
-                    )
-                return _pixels(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(
+                    f"the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read"
+                )
+            return _pixels(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except UnidentifiedImageError:  # its own message holds a memory address
@@ -104,11 +105,9 @@ def file_ending(path: Path, content: bytes) -> str:
         If the file is in none of `FORMATS`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
-                # Pillow's name for a JPEG of several pictures, as phones and stereo cameras write.
-                return FORMATS["JPEG" if image.format == "MPO" else image.format or ""]
+        with Image.open(io.BytesIO(content), formats=list(FORMATS)) as image:
+            # Pillow's name for a JPEG of several pictures, as phones and stereo cameras write.
+            return FORMATS["JPEG" if image.format == "MPO" else image.format or ""]
     except UnidentifiedImageError:
         raise ImageError(f"{path}: not an image: allowed are {', '.join(FORMATS)}") from None
     except Exception as error:

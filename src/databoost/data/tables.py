@@ -258,11 +258,15 @@ VERDICTS = Table(
         "round": "text",
         "n_seeds": "integer",
         "n_images": "integer",
+        "n_train": "number",  # of both arms: means over these seeds, all additions so far counted
+        "other_n_train": "number",
         "difference": "number",  # of test accuracy, arm minus other arm
         "low": "number",  # ends of the paired 95% interval over seeds and images
         "high": "number",
         "bootstrap_low": "number",  # the same by resampling both
         "bootstrap_high": "number",
+        "sign_test": "number",  # exact p, on the images that tell both arms apart
+        "is_equal_size": "truth",  # with every seed as many training images
         "is_more_than_noise": "truth",
     },
 )

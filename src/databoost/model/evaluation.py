@@ -13,7 +13,7 @@ from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, SHEET
 from databoost.errors import ParamsError
 from databoost.model.architectures import Classifier
-from databoost.model.processor import use_cpu
+from databoost.model.processor import use_cpu, use_float32
 from databoost.sections import TrainParams
 
 Probabilities = npt.NDArray[np.float64]
@@ -37,6 +37,7 @@ def pick_device(settings: TrainParams) -> torch.device:
         If there is no such device here.
     """
     use_cpu(settings.threads)
+    use_float32()
     accelerator = settings.accelerator
     available = {
         "cpu": True,

@@ -137,7 +137,8 @@ class FixedTraining(pl.LightningModule):
     def _can_capture(self) -> bool:
         """Whether a GPU's graph can hold the step: no other device, no scale that steps adapt."""
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        return self.device.type == "cuda" and self.trainer.world_size == 1 and scaler is None
+        is_alone = self.device.type == "cuda" and self.trainer.world_size == 1
+        return self.settings.cuda_graph and is_alone and scaler is None
 
     def _capture(self, examples: Examples) -> CapturedStep:
         if self._captured is None:

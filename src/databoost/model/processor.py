@@ -1,4 +1,4 @@
-"""The CPU as every stage that runs a model uses it: its threads, and memory that is kept."""
+"""The machine as every stage that runs a model uses it: threads, memory, and what float32 is."""
 
 import ctypes
 import sys
@@ -8,6 +8,16 @@ import torch
 # Of glibc's malloc.h. The largest thresholds: nothing freed goes back to the system before the end.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ALL = 2**31 - 1
+
+
+def use_float32() -> None:
+    """Let a GPU compute in float32 where float32 is asked for.
+
+    By default cuDNN's convolutions take TF32 for it, which has bfloat16's range of error and a few
+    bits more; nothing that is compared between machines could be.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def use_cpu(threads: int) -> None:

@@ -6,7 +6,6 @@ batch from fixed places in memory, so it serves batches of one size; the others,
 one mostly, take the ordinary way on the same weights.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from databoost.errors import ParamsError
 from databoost.model.architectures import Classifier
 
 Replay = Callable[[], object]
@@ -83,39 +83,43 @@ class CapturedStep:
         self._which = torch.empty(0, dtype=torch.int64)
         self._outcome: Outcome | None = None
         self._replay: Replay | None = None
-        self._is_refused = False
 
     def run(self, which: torch.Tensor) -> Outcome | None:
         """Step on the examples at `which`; None if the graph does not fit, and nothing was done.
 
         The first call captures, and decides what size fits.
+
+        Raises
+        ------
+        ParamsError
+            If the step cannot be captured.
         """
-        if self._replay is None and not self._is_refused:
-            self._record(which)
-        if self._replay is None or self._outcome is None or which.shape != self._which.shape:
+        if self._replay is None:
+            self._replay = self._record(which)
+        if self._outcome is None or which.shape != self._which.shape:
             return None
         self._which.copy_(which)
         self._replay()
         loss, predicted, labels = (tensor.clone() for tensor in self._outcome)
         return Outcome(loss, predicted, labels)
 
-    def _record(self, which: torch.Tensor) -> None:
+    def _record(self, which: torch.Tensor) -> Replay:
         self._which = which.clone()
         before = [(tensor, tensor.clone()) for tensor in self._state()]
         random = torch.cuda.get_rng_state_all() if which.is_cuda else []
         try:
             self._warm_up()
-            self._replay = self._capture(self._keep)
+            replay = self._capture(self._keep)
         except RuntimeError as error:  # whatever a capture refuses, CUDA's own errors among it
-            self._is_refused = True
-            warnings.warn(
-                f"the training step could not be captured as a CUDA graph and runs slower: {error}",
-                stacklevel=2,
-            )
-        finally:
-            self._restore(before)
-            if random:
-                torch.cuda.set_rng_state_all(random)
+            # To go on without would be unsafe: streams and random generators may still record.
+            raise ParamsError(
+                "the training step of this model cannot be captured as a CUDA graph "
+                f"({str(error).splitlines()[0]}); set train.cuda_graph=false"
+            ) from error
+        self._restore(before)
+        if random:
+            torch.cuda.set_rng_state_all(random)
+        return replay
 
     def _warm_up(self) -> None:
         if not self._which.is_cuda:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from databoost.data.files import write_bytes
 from databoost.errors import ParamsError
-from databoost.model.processor import use_cpu
+from databoost.model.processor import use_cpu, use_float32
 from databoost.sections import TrainParams
 
 #: What the best epoch is chosen by.
@@ -88,6 +88,7 @@ def make_trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Pat
     """
     devices = list(settings.devices) if isinstance(settings.devices, tuple) else settings.devices
     use_cpu(settings.threads)
+    use_float32()
     try:
         trainer = pl.Trainer(
             accelerator=settings.accelerator,
@@ -104,7 +105,7 @@ def make_trainer(settings: TrainParams, callbacks: list[pl.Callback], state: Pat
             num_sanity_val_steps=0,
             deterministic="warn",
             # Batch norm sees the whole batch then; PyTorch has no such layer for the CPU.
-            sync_batchnorm=torch.cuda.is_available(),
+            sync_batchnorm=settings.accelerator != "cpu" and torch.cuda.is_available(),
         )
     except Exception as error:  # Lightning raises its own, ValueError and RuntimeError alike
         raise ParamsError(

@@ -1,6 +1,6 @@
 """``prepare``: raw images and corrections -> the r00 snapshot and the held-out images."""
 
-import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class _Arrivals:
     def move(self, file: Path, target: Path) -> None:
         """Put a raw file's copy to its place."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self._copies[file], target)
+        shutil.move(self._copies[file], target)  # data/rounds may be another disk
 
     def close(self) -> None:
         """Remove the folder, from which every copy was moved."""

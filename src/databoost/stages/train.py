@@ -16,9 +16,11 @@ from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import write_table
 from databoost.data.tables import CURVE
+from databoost.errors import ParamsError
 from databoost.layout import Layout, RoundLayout
 from databoost.model.batches import Examples
 from databoost.model.checkpoints import save_checkpoint
+from databoost.model.evaluation import pick_device
 from databoost.model.training import Trained, forget_training, train_model
 from databoost.params import Params, round_name, round_number
 
@@ -28,6 +30,12 @@ def train(layout: Layout, params: Params, name: str) -> None:
 
     A snapshot that an earlier round was trained on already (nothing was added) is not trained on
     again: that round's model is taken over.
+
+    Raises
+    ------
+    ParamsError
+        If ``boost.mine_on`` leaves no validation image to pick the epoch on, or the training's
+        parameters do not fit (see :func:`~databoost.model.training.train_model`).
     """
     here = layout.round(name)
     manifest = read_manifest(here.manifest, here.dataset)
@@ -39,7 +47,7 @@ def train(layout: Layout, params: Params, name: str) -> None:
         print(f"{name}: nothing was added since {twin.name}; its model is taken over")
         return
     classes = read_classes(layout.classes)
-    state = state_folder(layout, key, classes)
+    state = state_folder(layout, key, classes, pick_device(params.train).type)
     trained = train_model(
         _examples(manifest, "train", here, params, classes),
         _examples(manifest, "val", here, params, classes),
@@ -63,11 +71,11 @@ def training_key(manifest: Path, params: Params) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def state_folder(layout: Layout, key: str, classes: list[str]) -> Path:
-    """Give the folder of an unfinished training: of this key, these classes in this order."""
+def state_folder(layout: Layout, key: str, classes: list[str], device: str) -> Path:
+    """Give the folder of an unfinished training: of this key, of classes in this order."""
     # Lightning's checkpoints name folders and hold optimiser states of one PyTorch version, so
-    # neither a moved project nor an upgrade resumes them.
-    place = f"{key} {json.dumps(classes)} {layout.root.resolve()} {torch.__version__}"
+    # neither a moved project nor an upgrade resumes them; nor does another device.
+    place = f"{key} {json.dumps(classes)} {layout.root.resolve()} {torch.__version__} {device}"
     return layout.state / "training" / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
@@ -83,8 +91,14 @@ def _examples(
     manifest: pd.DataFrame, split: str, here: RoundLayout, params: Params, classes: list[str]
 ) -> Examples:
     rows = manifest[manifest["split"] == split]
-    if split == "val" and params.boost.mine_on == "half":
-        rows = rows[~in_mining_half(rows["image_id"])]
+    if split == "val" and params.boost.mine_on == "half" and len(rows):
+        is_mined = in_mining_half(rows["image_id"])
+        if is_mined.all():
+            raise ParamsError(
+                f"boost.mine_on is 'half', and all {len(rows)} validation image(s) lie in the half "
+                "that is mined; set it to val, or validate on more images"
+            )
+        rows = rows[~is_mined]
     images = ImageFiles([here.dataset / path for path in rows["path"]])
     labels = torch.tensor([classes.index(label) for label in rows["label"]], dtype=torch.int64)
     return Examples(TapStore(images, params.model.image_size), labels)

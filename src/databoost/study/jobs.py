@@ -2,26 +2,34 @@
 
 A job whose arm, seed, parameters or start changes has another name and is done anew; one that does
 not change is found done. r00 is trained once for all arms whose training is the same, and
-candidates are embedded once for all arms whose candidates and embedder are the same.
+candidates are embedded once for all arms whose candidates and embedder are the same. The name
+counts PyTorch's version, the device and the precision too, as digits depend on them; where the
+study's folder and the project lie it does not count.
 """
 
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
+from databoost.candidates.embedding import pick_precision
 from databoost.data.datasets import read_manifest
-from databoost.data.files import read_json, sha256_of, whole_folder, write_json
-from databoost.errors import DatasetError, WeightsError
+from databoost.data.files import read_json, sha256_of, whole_folder, write_bytes, write_json
+from databoost.errors import DatasetError, ParamsError, WeightsError
 from databoost.layout import Layout
+from databoost.model.evaluation import pick_device
 from databoost.params import Params, parse_params
+from databoost.sections import TrainParams
 from databoost.study.places import StudyPlaces
-from databoost.study.plan import PREVIOUS, Study, arm_params
+from databoost.study.plan import PREVIOUS, ROUNDS, SECTIONS, Study, arm_params
 
 Kind = Literal["r00", "candidates", "cell"]
-_ROUNDS = "data/rounds/"
+#: Part of every job's name. Raise it with any change of the code that changes what a job computes.
+RESULT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class Job:
         Of a cell; of the others, the first that needs them.
     base, candidates
         Projects of the jobs before it; empty if it needs none.
+    scores
+        Copy of r00's label scores; empty if it does not look at them.
     needs
         Names of the jobs before it.
     """
@@ -58,6 +68,7 @@ class Job:
     seed: int
     base: Path | None = None
     candidates: Path | None = None
+    scores: Path | None = None
     needs: tuple[str, ...] = ()
 
     @property
@@ -69,8 +80,8 @@ class Job:
         """Whether its result is there."""
         if self.kind == "candidates":
             return self.layout.candidates.exists()
-        last = "r00" if self.kind == "r00" else self.params.rounds[-1]
-        return self.layout.round(last).evaluation.exists()
+        names = ("r00",) if self.kind == "r00" else self.params.rounds
+        return all(self.layout.round(name).evaluation.exists() for name in names)
 
 
 def plan_jobs(layout: Layout, params: Params, study: Study, places: StudyPlaces) -> list[Job]:
@@ -91,12 +102,20 @@ def plan_jobs(layout: Layout, params: Params, study: Study, places: StudyPlaces)
         for seed in study.seeds
         for arm in study.arms
     ]
-    with_scores = any(one.boost.suspects == "skip" for _, _, one in every)
-    start = _freeze(layout, places, with_scores)
-    jobs: dict[str, Job] = {}
+    start = _freeze(layout, places)
+    is_asked_for = any(own.boost.suspects == "skip" for _, _, own in every)
+    planner = _Planner(places, start, _freeze_scores(layout, places) if is_asked_for else None)
     for arm, seed, own in every:
-        _add_jobs(jobs, places, start, arm, seed, own)
-    return list(jobs.values())
+        planner.add(arm, seed, own)
+    return list(planner.jobs.values())
+
+
+def device_of(settings: TrainParams) -> torch.device | None:
+    """Give the device that a job runs on; None if there is none such here: the job will say so."""
+    try:
+        return pick_device(settings)
+    except ParamsError:
+        return None
 
 
 def write_order(path: Path, job: Job) -> None:
@@ -106,7 +125,7 @@ def write_order(path: Path, job: Job) -> None:
         **{name: str(getattr(job, name).resolve()) for name in ("root", "start")},
         **{
             name: str(value.resolve()) if (value := getattr(job, name)) else None
-            for name in ("base", "candidates")
+            for name in ("base", "candidates", "scores")
         },
         "params": job.params.model_dump(mode="json"),
     }
@@ -118,7 +137,7 @@ def read_order(path: Path) -> Job:
     values = read_json(path)
     places = {
         name: Path(values[name]) if values[name] else None
-        for name in ("root", "start", "base", "candidates")
+        for name in ("root", "start", "base", "candidates", "scores")
     }
     return Job(
         **{
@@ -130,54 +149,75 @@ def read_order(path: Path) -> Job:
     )
 
 
-def _add_jobs(
-    jobs: dict[str, Job], places: StudyPlaces, start: Path, arm: str, seed: int, params: Params
-) -> None:
-    def add(kind: Kind, label: str, key: object, **links: Any) -> Job:
-        name = f"{label}-{seed}-{_hash(start.name, key)}"
-        job = Job(name, kind, places.job(name), start, params, arm, seed, **links)
-        return jobs.setdefault(name, job)
+class _Planner:
+    """Collects jobs by name, each once."""
 
-    dumped = params.model_dump(mode="json")
-    training = [dumped["train"], dumped["model"], params.boost.mine_on]
-    base = add("r00", "r00", training)
-    needs, candidates = [base.name], None
-    if params.boost.strategy != "none":
-        weights = params.embedding.weights
-        policy = {key: value for key, value in dumped["candidates"].items() if key != "engine"}
-        index = [params.search.method, params.search.trees, params.search.seed]
-        pixels = base.name if weights.startswith(_ROUNDS) else sha256_of(Path(weights))
-        embedding = dumped["embedding"] | {"weights": weights.replace(PREVIOUS, "r00")}
-        mined = add(
-            "candidates", "candidates", [policy, embedding, index, pixels], base=base.root,
-            needs=(base.name,),
-        )  # fmt: skip
-        candidates = mined.root
-        needs.append(mined.name)
-    settings = {
-        key: value
-        for key, value in dumped.items()
-        if key in ("model", "train", "evaluate", "candidates", "embedding", "search", "boost")
-    }
-    add("cell", arm, [settings, needs], base=base.root, candidates=candidates, needs=tuple(needs))
+    def __init__(self, places: StudyPlaces, start: Path, scores: Path | None) -> None:
+        self.places, self.start, self.scores = places, start, scores
+        self.jobs: dict[str, Job] = {}
+        self._contents: dict[str, str] = {}
+
+    def add(self, arm: str, seed: int, params: Params) -> None:
+        """Add the jobs of an arm with a seed."""
+        device = device_of(params.train)
+        machine = [RESULT_VERSION, torch.__version__, device.type if device else None]
+        dumped = params.model_dump(mode="json")
+        dumped["embedding"] = embedder = self._embedder(params, device)
+        training = [dumped["train"], dumped["model"], params.boost.mine_on, machine]
+        own = Job("", "r00", Path(), self.start, params, arm, seed)
+        base = self._job(own, "r00", training)
+        own = replace(own, kind="candidates", base=base.root, needs=(base.name,))
+        if params.boost.strategy != "none":
+            policy = {key: value for key, value in dumped["candidates"].items() if key != "engine"}
+            index = [params.search.method, params.search.trees, params.search.seed]
+            first = embedder | {"weights": embedder["weights"].replace(PREVIOUS, "r00")}
+            pixels = base.name if first["weights"].startswith(ROUNDS) else ""
+            mined = self._job(own, "candidates", [policy, first, index, pixels, machine])
+            own = replace(own, candidates=mined.root, needs=(base.name, mined.name))
+        scores = ""
+        if params.boost.suspects == "skip" and self.scores is not None:
+            own = replace(own, scores=self.scores)
+            scores = self._content(self.scores)
+        settings = [dumped[key] for key in SECTIONS]
+        self._job(replace(own, kind="cell"), arm, [settings, own.needs, scores, machine])
+
+    def _job(self, job: Job, label: str, key: object) -> Job:
+        name = f"{label}-{job.seed}-{_hash(self.start.name, key)}"
+        return self.jobs.setdefault(name, replace(job, name=name, root=self.places.job(name)))
+
+    def _embedder(self, params: Params, device: torch.device | None) -> dict[str, Any]:
+        """Describe the embedder by what it is, wherever its file lies."""
+        settings = params.embedding
+        if device:
+            settings = pick_precision(settings, device)
+        described: dict[str, Any] = settings.model_dump(mode="json")
+        if not settings.weights.startswith(ROUNDS):
+            path = Path(settings.weights)  # of no meaning, and perhaps missing, to strategy `none`
+            described["weights"] = self._content(path) if path.is_file() else ""
+        return described
+
+    def _content(self, path: Path) -> str:
+        if str(path) not in self._contents:
+            self._contents[str(path)] = sha256_of(path)
+        return self._contents[str(path)]
 
 
 def _with_weights(layout: Layout, params: Params) -> Params:
     """Have weights that are no round's named by their full path."""
     weights = params.embedding.weights
-    if weights.startswith(_ROUNDS):
+    if weights.startswith(ROUNDS):
         return params
     path = (layout.root / weights).resolve()
     if params.boost.strategy != "none" and not path.is_file():
         raise WeightsError(
             f"embedding.weights {weights} does not exist; name a file of your own, or a round's "
-            f"checkpoint, {_ROUNDS}r00/model/best.ckpt or {_ROUNDS}{PREVIOUS}/model/best.ckpt"
+            f"checkpoint, {ROUNDS}r00/model/best.ckpt or {ROUNDS}{PREVIOUS}/model/best.ckpt"
         )
     embedding = params.embedding.model_copy(update={"weights": str(path)})
     return params.model_copy(update={"embedding": embedding})
 
 
-def _freeze(layout: Layout, places: StudyPlaces, with_scores: bool) -> Path:
+def _freeze(layout: Layout, places: StudyPlaces) -> Path:
     r00 = layout.round("r00")
     read_manifest(r00.manifest, r00.dataset)
     heldout = read_manifest(layout.heldout_manifest, layout.heldout)
@@ -187,13 +227,6 @@ def _freeze(layout: Layout, places: StudyPlaces, with_scores: bool) -> Path:
             "data.source a folder `test`"
         )
     files = [r00.manifest, layout.heldout_manifest, layout.classes]
-    if with_scores:
-        if not layout.scores.exists():
-            raise DatasetError(
-                f"{layout.scores} does not exist; boost.suspects: skip needs it: run "
-                "`databoost scores`"
-            )
-        files.append(layout.scores)
     key = _hash(*(sha256_of(path) for path in files))
     folder = places.start(key)
     if not folder.exists():
@@ -202,6 +235,17 @@ def _freeze(layout: Layout, places: StudyPlaces, with_scores: bool) -> Path:
             for path in (*files, r00.dataset, layout.heldout):
                 _copy(path, copy.root / path.relative_to(layout.root))
     return folder
+
+
+def _freeze_scores(layout: Layout, places: StudyPlaces) -> Path:
+    if not layout.scores.exists():
+        raise DatasetError(
+            f"{layout.scores} does not exist; boost.suspects: skip needs it: run `databoost scores`"
+        )
+    copy = places.scores(_hash(sha256_of(layout.scores)))
+    if not copy.exists():
+        write_bytes(copy, layout.scores.read_bytes())
+    return copy
 
 
 def _copy(source: Path, target: Path) -> None:

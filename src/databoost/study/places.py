@@ -43,6 +43,10 @@ class StudyPlaces:
         """Project with a copy of r00, the classes and the held-out images."""
         return self.root / "start" / key
 
+    def scores(self, key: str) -> Path:
+        """Copy of r00's label scores, which some arms alone look at."""
+        return self.root / "start" / f"scores-{key}.csv"
+
     def job(self, name: str) -> Path:
         """Project of a job."""
         return self.root / "jobs" / name

@@ -15,9 +15,12 @@ ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")]
 #: Sections that an arm may change: those that act after r00 is written.
 SECTIONS = ("model", "train", "evaluate", "candidates", "embedding", "search", "boost")
 #: Keys that the study sets itself, so that arms differ in nothing but what they name.
-_OWN = ("train.seed", "candidates.seed", "boost.seed", "boost.additions")
+_OWN = ("train.seed", "candidates.seed", "search.seed", "boost.seed", "boost.additions")
 #: Stands in ``embedding.weights`` for the round that failures come from.
 PREVIOUS = "{previous}"
+#: Weights below it are a round's of the study itself, any others a file of the project.
+ROUNDS = "data/rounds/"
+_CHECKPOINTS = tuple(f"{ROUNDS}{name}/model/best.ckpt" for name in ("r00", PREVIOUS))
 
 
 class Study(Section):
@@ -28,9 +31,10 @@ class Study(Section):
     rounds
         Rounds after r00.
     additions
-        Of every arm in every round.
+        Of every arm in every round; an arm has fewer where it finds no more.
     seeds
-        Each arm runs once with each: ``train.seed``, ``candidates.seed`` and ``boost.seed``.
+        Each arm runs once with each: ``train.seed``, ``candidates.seed``, ``search.seed`` and
+        ``boost.seed``.
     params
         Dotted keys of ``params.yaml`` that differ from the project's, for every arm.
     arms
@@ -108,7 +112,7 @@ def arm_params(study: Study, params: Params, arm: str, seed: int) -> Params:
     ]
     if unknown:
         raise ParamsError(f"{arm}: params.yaml has no key {', '.join(map(repr, unknown))}")
-    for section in ("train", "candidates", "boost"):
+    for section in ("train", "candidates", "search", "boost"):
         values[section]["seed"] = seed
     values["boost"]["additions"] = study.additions
     names = [round_name(number) for number in range(study.rounds + 1)]
@@ -123,7 +127,12 @@ def _problems(study: Study, params: Params) -> list[str]:
     given = {"params": study.params} | {f"arms.{arm}": keys for arm, keys in study.arms.items()}
     for where, keys in given.items():
         for key in keys:
-            if key in _OWN:
+            if "." not in key:
+                problems.append(
+                    f"{where}: {key} is no dotted key; write them one by one, as in "
+                    "boost.strategy: random"
+                )
+            elif key in _OWN:
                 problems.append(f"{where}: {key} is set by the study's own seeds and additions")
             elif key.partition(".")[0] not in SECTIONS:
                 problems.append(
@@ -135,7 +144,25 @@ def _problems(study: Study, params: Params) -> list[str]:
     if not problems:
         for arm in study.arms:
             try:
-                arm_params(study, params, arm, study.seeds[0])
+                own = arm_params(study, params, arm, study.seeds[0])
             except ParamsError as error:
                 problems.append(str(error))
+            else:
+                problems += [f"arms.{arm}: {problem}" for problem in _contradictions(own)]
+    return problems
+
+
+def _contradictions(params: Params) -> list[str]:
+    """List what is allowed key by key, but not in a study."""
+    settings, weights = params.boost, params.embedding.weights
+    problems = []
+    if settings.strategy in ("hardest", "diverse") and settings.pool < settings.additions:
+        problems.append(
+            f"boost.pool is {settings.pool}, of which boost.strategy {settings.strategy} chooses "
+            f"{settings.additions} additions; allowed is {settings.additions} and more"
+        )
+    if weights.startswith(ROUNDS) and weights not in _CHECKPOINTS:
+        problems.append(
+            f"embedding.weights is {weights!r}; of rounds, allowed are {' and '.join(_CHECKPOINTS)}"
+        )
     return problems

@@ -1,10 +1,12 @@
 """A queue of processes, several at a time: one that fails stops only those that need it."""
 
 import contextlib
+import os
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _PAUSE = 0.2
@@ -22,12 +24,15 @@ class Task:
         Takes what it says.
     needs
         Names of the tasks that must be done before it.
+    environment
+        Variables that it has besides those of this process.
     """
 
     name: str
     command: tuple[str, ...]
     log: Path
     needs: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_queue(tasks: Sequence[Task], n_workers: int, watch: Callable[[], None]) -> dict[str, str]:
@@ -72,21 +77,27 @@ def run_queue(tasks: Sequence[Task], n_workers: int, watch: Callable[[], None]) 
                     if status == 0:
                         done.add(name)
                     else:
-                        failed[name] = f"{_last_line(logs[name], status)} (see {logs[name]})"
+                        failed[name] = f"{_reason(logs[name], status)} (see {logs[name]})"
             watch()
     finally:
         for process in running.values():
             process.terminate()
+            _close(process)  # before it is waited for: one that ignores the signal ends by this
         for process in running.values():
             process.wait()
-            _close(process)
     return failed
 
 
 def _start(task: Task) -> "subprocess.Popen[bytes]":
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with task.log.open("wb") as log:
-        return subprocess.Popen(task.command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        return subprocess.Popen(
+            task.command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=os.environ | task.environment,
+        )
 
 
 def _close(process: "subprocess.Popen[bytes]") -> None:
@@ -95,7 +106,19 @@ def _close(process: "subprocess.Popen[bytes]") -> None:
         process.stdin.close()
 
 
-def _last_line(log: Path, status: int) -> str:
+def _reason(log: Path, status: int) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     said = [line for line in lines if line.strip()]
-    return said[-1].rpartition("\r")[2].strip() if said else f"ended with status {status}"
+    last = said[-1].rpartition("\r")[2].strip() if said else ""
+    if status >= 0:
+        return last or f"ended with status {status}"
+    # The last line is then of no error, but of what it was at.
+    hint = " (out of memory? try fewer --workers)" if status == -signal.SIGKILL else ""
+    return f"killed by {_signal_name(-status)}{hint}{f', after: {last}' if last else ''}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # those between the first and the last real-time signal have no name
+        return f"signal {number}"

@@ -13,6 +13,12 @@ from databoost.study.jobs import Job
 from databoost.study.places import StudyPlaces
 from databoost.study.verdicts import Correct, arm_rows, verdict_rows
 
+#: Columns of the verdicts that are printed.
+_SHOWN = [
+    "arm", "other_arm", "n_seeds", "n_train", "other_n_train", "is_equal_size", "difference", "low",
+    "high", "is_more_than_noise",
+]  # fmt: skip
+
 
 class Results:
     """The rounds of a study's cells, each read once.
@@ -74,9 +80,14 @@ class Results:
         write_table(places.rounds, self.rounds(), STUDY_ROUNDS)
 
     def write(self, places: StudyPlaces) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Write all tables; gives ``STUDY_ARMS`` and ``VERDICTS``."""
+        """Write all tables; gives ``STUDY_ARMS`` and ``VERDICTS``.
+
+        As long as no round is finished, tables that are there stay as they are.
+        """
         rounds, correct = self.rounds(), self.correct()
-        arms, verdicts = arm_rows(rounds, correct), verdict_rows(correct)
+        arms, verdicts = arm_rows(rounds, correct), verdict_rows(rounds, correct)
+        if rounds.empty and places.rounds.exists():
+            return arms, verdicts
         self.write_rounds(places)
         write_table(places.arms, arms, STUDY_ARMS)
         write_table(places.verdicts, verdicts, VERDICTS)
@@ -91,13 +102,19 @@ def shown_tables(arms: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     text = [f"{last}: test accuracy with its 95% interval over seeds and images", _text(best)]
     pairs = verdicts[verdicts["round"] == last]
     if len(pairs):
-        columns = ["arm", "other_arm", "n_seeds", "difference", "low", "high", "is_more_than_noise"]
-        text += ["", f"{last}: paired differences of test accuracy", _text(pairs[columns])]
+        text += ["", f"{last}: paired differences of test accuracy", _text(pairs[_SHOWN])]
+        text += [
+            f"{len(pairs)} comparison(s) in {last}, {len(verdicts)} in all rounds: of 20 between "
+            "arms that do not differ, 1 is expected to look like more than noise"
+        ]
+        if not pairs["is_equal_size"].all():
+            text += ["arms of unequal size may differ by their size alone"]
     return "\n".join(text)
 
 
 def _text(table: pd.DataFrame) -> str:
-    return table.to_string(index=False, float_format="{:.3f}".format, na_rep="-")
+    sizes = {name: "{:,.1f}".format for name in ("n_train", "other_n_train") if name in table}
+    return table.to_string(index=False, formatters=sizes, float_format="{:.3f}".format, na_rep="-")
 
 
 def _read(job: Job, name: str) -> tuple[dict[str, object], Correct]:

@@ -1,6 +1,7 @@
 """Run a study: arms x seeds on the project's r00, several jobs at a time, resumed after a kill."""
 
 import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +13,19 @@ from databoost.layout import Layout
 from databoost.outcomes import read_outcomes
 from databoost.params import Params
 from databoost.publishing import publish_outcomes
-from databoost.study.jobs import Job, plan_jobs, write_order
+from databoost.study.jobs import Job, device_of, plan_jobs, write_order
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study
 from databoost.study.queue import Task, run_queue
 from databoost.study.results import Results, shown_tables
 from databoost.views.study_picture import study_picture
 
+_WORKERS_ON_GPU = 4
 
-def run_study(layout: Layout, params: Params, study: Study, folder: Path, n_workers: int) -> str:
+
+def run_study(
+    layout: Layout, params: Params, study: Study, folder: Path, n_workers: int | None = None
+) -> str:
     """Do what is left of a study, and write its tables and plot.
 
     Parameters
@@ -30,7 +35,7 @@ def run_study(layout: Layout, params: Params, study: Study, folder: Path, n_work
     folder
         Of the study: results and all that its jobs make.
     n_workers
-        Jobs at a time, each a process.
+        Jobs at a time, each a process; None for :func:`usual_workers`.
 
     Returns
     -------
@@ -50,6 +55,7 @@ def run_study(layout: Layout, params: Params, study: Study, folder: Path, n_work
         results = Results(cells)
         _tell(results, places)
         try:
+            n_workers = n_workers or usual_workers(jobs)
             failed = run_queue(_tasks(jobs, places), n_workers, lambda: _tell(results, places))
         finally:  # also when it is interrupted: what is there can be looked at
             text = _finish(results, places, study)
@@ -65,6 +71,21 @@ def run_study(layout: Layout, params: Params, study: Study, folder: Path, n_work
     return text
 
 
+def usual_workers(jobs: list[Job]) -> int:
+    """Count the jobs that run at a time unless told otherwise.
+
+    Returns
+    -------
+    int
+        One a core that this process may use; where a job uses a GPU, whose memory all share, at
+        most 4.
+    """
+    n_cores = len(os.sched_getaffinity(0))
+    devices = [device_of(job.params.train) for job in jobs]
+    is_on_cpu = all(device is None or device.type == "cpu" for device in devices)
+    return n_cores if is_on_cpu else min(n_cores, _WORKERS_ON_GPU)
+
+
 def _tasks(jobs: list[Job], places: StudyPlaces) -> list[Task]:
     tasks = []
     for job in jobs:
@@ -72,8 +93,16 @@ def _tasks(jobs: list[Job], places: StudyPlaces) -> list[Task]:
             order = places.order(job.name)
             write_order(order, job)
             command = (sys.executable, "-m", "databoost.study.worker", str(order))
-            tasks.append(Task(job.name, command, places.log(job.name), job.needs))
+            tasks.append(
+                Task(job.name, command, places.log(job.name), job.needs, _environment(job))
+            )
     return tasks
+
+
+def _environment(job: Job) -> dict[str, str]:
+    # Libraries that take all cores when they are loaded, whatever PyTorch is told later.
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, str(job.params.train.threads))
 
 
 def _tell(results: Results, places: StudyPlaces) -> None:

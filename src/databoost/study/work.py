@@ -4,6 +4,7 @@ Every output is written whole or not at all, so that a job may be killed at any 
 where it was.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -23,10 +24,8 @@ def do_job(job: Job) -> None:
     if job.kind == "r00":
         _link_start(job)
         here, there = job.layout.round("r00"), Layout(job.start).round("r00")
-        for name in ("manifest", "dataset", "scores"):
-            source = getattr(there, name) if name != "scores" else Layout(job.start).scores
-            if source.exists():
-                _link(here.root / source.name, source)
+        for name in ("manifest", "dataset"):
+            _link(getattr(here, name), getattr(there, name))
         _train_and_evaluate(job.layout, job.params, "r00")
     elif job.kind == "candidates":
         assert job.base is not None
@@ -39,7 +38,11 @@ def _do_cell(job: Job) -> None:
     assert job.base is not None
     layout = job.layout
     _link_start(job)
-    _link(layout.round("r00").root, Layout(job.base).round("r00").root)
+    r00, shared = layout.round("r00"), Layout(job.base).round("r00")
+    for name in ("manifest", "dataset", "model", "evaluation"):
+        _link(getattr(r00, name), getattr(shared, name))
+    if job.scores is not None:
+        _link(layout.scores, job.scores)
     for name, made in job.params.boosts.items():
         here, before = layout.round(name), layout.round(made.previous)
         params = with_round(job, made.previous)
@@ -92,4 +95,5 @@ def _link_start(job: Job) -> None:
 def _link(path: Path, target: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    path.symlink_to(target.resolve())
+    # Relative, so that a study's folder can be moved and copied.
+    path.symlink_to(os.path.relpath(target.resolve(), path.parent.resolve()))

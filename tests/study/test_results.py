@@ -1,0 +1,60 @@
+"""The tables of a study: what is printed, and what is never overwritten."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import STUDY_ARMS, STUDY_ROUNDS, VERDICTS
+from databoost.study.places import StudyPlaces
+from databoost.study.results import Results, shown_tables
+
+
+def tables(*equal: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the tables of two arms, and a verdict in r01 and on for each of the truths given."""
+    names = [f"r{number + 1:02d}" for number in range(len(equal))]
+    arms = STUDY_ARMS.frame(
+        {
+            "arm": ["a", "b"], "round": [names[-1]] * 2, "n_seeds": [2] * 2,
+            "n_train": [1675.0, 1700.5], "val_accuracy": [0.5] * 2, "test_accuracy": [0.5, 0.6],
+            "low": [0.25] * 2, "high": [0.75] * 2,
+        }
+    )  # fmt: skip
+    numbers = dict.fromkeys(
+        ("difference", "low", "high", "bootstrap_low", "bootstrap_high", "sign_test"),
+        [0.25] * len(equal),
+    )
+    counts = {"n_seeds": 2, "n_images": 9, "n_train": 1675.0, "other_n_train": 1700.5}
+    verdicts = VERDICTS.frame(
+        numbers
+        | {name: [value] * len(equal) for name, value in counts.items()}
+        | {"arm": ["a"] * len(equal), "other_arm": ["b"] * len(equal), "round": names}
+        | {"is_equal_size": list(equal), "is_more_than_noise": [False] * len(equal)}
+    )
+    return arms, verdicts
+
+
+def test_sizes_and_the_number_of_comparisons_are_printed() -> None:
+    lines = shown_tables(*tables(True, False)).splitlines()
+    head = next(line for line in lines if "other_arm" in line)
+    row = dict(zip(head.split(), lines[lines.index(head) + 1].split(), strict=True))
+    assert (row["n_train"], row["other_n_train"]) == ("1,675.0", "1,700.5")
+    assert row["is_equal_size"] == "False"
+    assert lines[-2].startswith("1 comparison(s) in r02, 2 in all rounds: of 20 between arms that")
+    assert lines[-1] == "arms of unequal size may differ by their size alone"
+    assert "unequal" not in shown_tables(*tables(False, True))
+    arms, verdicts = tables(True)
+    assert "comparison" not in shown_tables(arms, verdicts.iloc[:0])
+
+
+def test_without_a_finished_round_the_tables_stay_as_they_are(tmp_path: Path) -> None:
+    places = StudyPlaces(tmp_path)
+    arms, verdicts = Results([]).write(places)
+    assert arms.empty
+    assert verdicts.empty
+    assert read_table(places.rounds, STUDY_ROUNDS).empty
+    written = (places.rounds, places.arms, places.verdicts)
+    for path in written:
+        path.write_text("what took a week")
+    Results([]).write(places)
+    assert {path.read_text() for path in written} == {"what took a week"}
