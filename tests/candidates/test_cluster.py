@@ -191,8 +191,8 @@ def test_few_shards_are_sent_at_a_time(
     assert len(taken) == n_sent
     sent = held_by_ray() - taken[0]
     found |= dict(finished)
-    assert len(sent) > n_sent
-    assert len(taken[n_sent] & sent) == 1, "beside the weights Ray holds what was sent first"
+    assert len(sent) >= n_sent
+    assert not taken[n_sent] & sent, "Ray still holds what was sent first"
     assert sorted(found) == list(range(len(shards)))
     given = ((number, vectors) for number, vectors in found.items())
     assert written(tmp_path, "ray", shards, lambda _: given) == expected
@@ -223,7 +223,7 @@ def test_a_nodes_error_is_that_of_the_local_engine(one_node, tmp_path, shards, s
 def test_an_error_that_is_about_no_image_comes_as_it_is(one_node, tmp_path, shards, settings):
     (tmp_path / "model.ckpt").write_bytes(b"no weights")
     engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)
-    with pytest.raises(WeightsError, match="REPLACE"):
+    with pytest.raises(WeightsError, match=r"^\S+weights is no PyTorch file of weights"):
         list(engine(shards))
 
 
