@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from databoost.candidates.shards import Shards, render_shard
+from databoost.candidates.shards import render_some
 from databoost.model.checkpoints import Checkpoint
 from databoost.model.evaluation import Probabilities
 from databoost.sections import CandidatesParams
@@ -47,13 +47,10 @@ def judge_candidates(
         If the file of a parent is no readable image.
     """
     model = checkpoint.model().eval().to(device)
-    shards = Shards(recipes, files)
     found = np.empty((len(recipes), len(checkpoint.classes)))
-    for shard in shards:
-        rows = shards.rows(shard.number)
-        for images in render_shard(shard, policy, checkpoint.image_size, _BATCH, seen):
-            with torch.inference_mode():
-                logits = model(images.to(device))
-            found[rows[: len(images)]] = logits.double().log_softmax(dim=1).cpu().numpy()
-            rows = rows[len(images) :]
+    size = checkpoint.image_size
+    for rows, images in render_some(recipes, files, policy, size, _BATCH, seen):
+        with torch.inference_mode():
+            logits = model(images.to(device))
+        found[rows] = logits.double().log_softmax(dim=1).cpu().numpy()
     return found

@@ -15,7 +15,7 @@ import pandas as pd
 from databoost.candidates.embedding import Embedder
 from databoost.candidates.exact import Embeddings, Ids, Queries, similarity
 from databoost.candidates.search import Neighbours
-from databoost.candidates.shards import Shards, render_shard
+from databoost.candidates.shards import render_some
 from databoost.sections import CandidatesParams
 
 #: Neighbours of a query that are ranked anew, at most; those behind keep their rough similarity.
@@ -113,11 +113,8 @@ def embed_some(
     ImageError
         If the file of a parent is no readable image.
     """
-    shards = Shards(recipes, files)
     found = np.empty((len(recipes), embedder.dimension), dtype=np.float16)
-    for shard in shards:
-        rows = shards.rows(shard.number)
-        for images in render_shard(shard, policy, embedder.image_size, batch_size, seen):
-            found[rows[: len(images)]] = embedder.embed(images)
-            rows = rows[len(images) :]
+    size = embedder.image_size
+    for rows, images in render_some(recipes, files, policy, size, batch_size, seen):
+        found[rows] = embedder.embed(images)
     return found

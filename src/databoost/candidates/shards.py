@@ -153,6 +153,36 @@ def render_shard(
         start = stop
 
 
+def render_some(
+    recipes: pd.DataFrame,
+    files: Mapping[str, Path | bytes],
+    policy: CandidatesParams,
+    image_size: int,
+    batch_size: int,
+    seen: Callable[[Path, bytes], object] | None = None,
+) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
+    """Render some candidates, parent by parent; see :func:`render_shard`.
+
+    Yields
+    ------
+    tuple
+        Rows of `recipes`, (n,) int64, and their images.
+
+    Raises
+    ------
+    DatasetError
+        If a parent has no file.
+    ImageError
+        If the file of a parent is no readable image.
+    """
+    shards = Shards(recipes, files)
+    for shard in shards:
+        rows = shards.rows(shard.number)
+        for images in render_shard(shard, policy, image_size, batch_size, seen):
+            yield rows[: len(images)], images
+            rows = rows[len(images) :]
+
+
 def embed_shard(
     shard: Shard, policy: CandidatesParams, embedder: Embedder, batch_size: int
 ) -> Iterator[Embeddings]:
