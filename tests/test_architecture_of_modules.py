@@ -24,7 +24,7 @@ ORDER = """
     candidates.recipes candidates.strokes candidates.warping candidates.augmentation
     candidates.embedding candidates.exact candidates.search candidates.shards candidates.production
     candidates.cluster candidates.judging candidates.reranking
-    boosting strategies additions mining
+    boosting strategies additions drawing fidelity clusters mining
     attribution
     views.plots views.pictures views.charts views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page

@@ -372,3 +372,19 @@ def test_small_cases_obey_the_rules(seed):
             assert not choice.is_complete  # one ran out, while others filled the room
         elif len(could_go_on) == len(labels):
             assert choice.is_complete
+
+
+def test_what_a_query_gets_may_have_to_come_from_different_parents():
+    # Candidates 0 to 2 are of one parent, 3 and 4 of another.
+    pool = make_pool(5, parents=[0, 0, 0, 1, 1])
+    neighbours = make_neighbours(
+        [(0, 0.875), (1, 0.75), (3, 0.5), (4, 0.25)], [(0, 0.8125), (2, 0.625), (4, 0.375)]
+    )
+    rules = Rules(n_each=3, room=PLENTY, distinct_parents=True)
+    choice = choose_nearest(neighbours, zeros(2), pool, rules)
+    assert given(choice) == [(0, 0, 1), (1, 2, 1), (0, 3, 2), (1, 4, 2)]
+    assert not choice.is_complete
+    assert given(choose_nearest(neighbours, zeros(2), pool, Rules(2, PLENTY))) == [
+        *((0, 0, 1), (1, 2, 1)),
+        *((0, 1, 2), (1, 4, 2)),
+    ]

@@ -8,6 +8,7 @@ from test_boosting import given, make_pool
 from databoost.strategies import (
     choose_balanced,
     choose_diverse,
+    choose_failing,
     choose_hardest,
     choose_random,
     free_candidates,
@@ -111,3 +112,19 @@ def test_diverse_keeps_the_cap():
     pool = make_pool(3, parents=[0, 0, 1])
     chosen = choose_diverse(3, np.arange(3), vectors, vectors[:0], pool, max_per_parent=1)
     assert ids(chosen) == [0, 2]
+
+
+def test_failing_classes_are_served_in_proportion_to_their_failures():
+    pool = make_pool(60, labels=[number % 3 for number in range(60)])
+    chosen = choose_failing(12, pool, np.array([6, 0, 3]), seed=0)
+    assert [addition.candidate % 3 for addition in chosen] == [0, 0, 2, 0, 0, 2, 0, 0, 2, 0, 0, 2]
+    assert given(choose_failing(12, pool, np.array([6, 0, 3]), seed=0)) == given(chosen)
+    assert given(choose_failing(12, pool, np.array([6, 0, 3]), seed=1)) != given(chosen)
+    assert choose_failing(12, pool, np.array([0, 0, 0]), seed=0) == []
+
+
+def test_a_failing_class_without_candidates_leaves_its_share():
+    pool = make_pool(6, labels=[0, 0, 0, 0, 1, 1], parents=[0, 0, 0, 1, 2, 3])
+    chosen = choose_failing(9, pool, np.array([1, 8, 5]), seed=0, max_per_parent=2)
+    assert sorted(pool.labels[ids(chosen)].tolist()) == [0, 0, 0, 1, 1]
+    assert Counter(pool.parents[ids(chosen)].tolist()) == {0: 2, 1: 1, 2: 1, 3: 1}

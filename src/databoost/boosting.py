@@ -80,12 +80,15 @@ class Rules:
         Whether a candidate must have the query's label.
     max_per_parent
         Additions from one parent, those of earlier rounds counted; 0: no cap.
+    distinct_parents
+        Whether a query's additions of this round must all come from different parents.
     """
 
     n_each: int
     room: int
     same_label: bool = False
     max_per_parent: int = 0
+    distinct_parents: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,8 @@ def choose_nearest(neighbours: Neighbours, query_labels: Ids, pool: Pool, rules:
         heapq.heapify(waiting)
         while waiting and len(additions) < rules.room:
             distance, query, candidate = heapq.heappop(waiting)
-            if lists.is_free(candidate):
-                lists.take(candidate)
+            if lists.is_free(query, candidate):
+                lists.take(query, candidate)
                 additions.append(Addition(candidate, query, -distance, turn))
             elif offer := lists.offer(query):
                 heapq.heappush(waiting, offer)
@@ -189,18 +192,23 @@ class _Lists:
         self.taken: set[int] = set()
         self.counts = Counter(pool.parent_counts)
         self.fingers = [0] * len(query_labels)
+        self.served: list[set[int]] = [set() for _ in query_labels]
 
-    def is_free(self, candidate: int) -> bool:
-        """Whether nobody has the candidate and its parent is below the cap."""
+    def is_free(self, query: int, candidate: int) -> bool:
+        """Whether nobody has the candidate, and the query may have one of its parent."""
         if self.pool.used[candidate] or candidate in self.taken:
             return False
-        cap = self.rules.max_per_parent
-        return not cap or self.counts[int(self.pool.parents[candidate])] < cap
+        parent, cap = int(self.pool.parents[candidate]), self.rules.max_per_parent
+        if self.rules.distinct_parents and parent in self.served[query]:
+            return False
+        return not cap or self.counts[parent] < cap
 
-    def take(self, candidate: int) -> None:
-        """Give the candidate away."""
+    def take(self, query: int, candidate: int) -> None:
+        """Give the candidate to the query."""
+        parent = int(self.pool.parents[candidate])
         self.taken.add(candidate)
-        self.counts[int(self.pool.parents[candidate])] += 1
+        self.counts[parent] += 1
+        self.served[query].add(parent)
 
     def offer(self, query: int) -> tuple[float, int, int] | None:
         """Next free candidate of a query as (-similarity, query, candidate), None at the end."""
@@ -213,6 +221,6 @@ class _Lists:
                 break
             if self.rules.same_label and self.pool.labels[candidate] != self.query_labels[query]:
                 continue
-            if self.is_free(candidate):
+            if self.is_free(query, candidate):
                 return -float(self.neighbours.similarities[query, position]), query, candidate
         return None

@@ -1,32 +1,30 @@
-"""What a round's additions are chosen from, and how they become files.
+"""What a round's additions are chosen from: the work on a project's files.
 
-The counterpart, on a project's files, of :mod:`databoost.boosting` and :mod:`databoost.strategies`
-on arrays: it embeds the queries, searches, lets a strategy choose, and draws what was chosen.
+The counterpart of :mod:`databoost.boosting` and :mod:`databoost.strategies` on arrays: it embeds
+the queries, searches, and lets a strategy choose.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from databoost.additions import (
-    candidate_pool,
-    wanted_additions,
-)
+from databoost.additions import candidate_pool, wanted_additions
 from databoost.boosting import Addition, Ids, Pool, Rules, choose_deepening
-from databoost.candidates.augmentation import Parents, render
 from databoost.candidates.embedding import Embedder, load_embedder
 from databoost.candidates.exact import Embeddings, Queries
 from databoost.candidates.judging import judge_candidates
 from databoost.candidates.reranking import DEEPEST, Reranking, embed_some
 from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
+from databoost.clusters import error_clusters
 from databoost.data.datasets import read_classes
 from databoost.data.files import read_json
-from databoost.data.images import ImageFiles, encode_png, image_id
 from databoost.data.resizing import TapStore
+from databoost.drawing import Contents, files_of
+from databoost.fidelity import least_like, parent_similarities
 from databoost.layout import Layout, RoundLayout
 from databoost.model.checkpoints import load_checkpoint
 from databoost.model.evaluation import Probabilities, pick_device
@@ -35,26 +33,11 @@ from databoost.sections import SearchParams
 from databoost.strategies import (
     choose_balanced,
     choose_diverse,
+    choose_failing,
     choose_hardest,
     choose_random,
     free_candidates,
 )
-
-
-class Contents(dict[str, bytes]):
-    """The bytes of image files by id: of those that are drawn, and of those that were read.
-
-    What was read is kept as long as there is room, so that it need not be read again; of larger
-    collections the rest is.
-    """
-
-    room = 2**30
-
-    def keep(self, path: Path, content: bytes) -> None:
-        """Keep what a file of a snapshot, whose name is its id, was found to hold."""
-        if len(content) <= self.room:
-            self.room -= len(content)
-            self[path.stem] = content
 
 
 @dataclass(frozen=True)
@@ -91,19 +74,52 @@ class Mine:
         if wanted == 0 or settings.strategy == "none" or (self.queries.empty and not is_filled):
             return [], None
         classes = read_classes(self.layout.classes)
-        pool = candidate_pool(self.recipes, self.manifest, classes)
-        found, measured = ([], None) if is_filled else self._nearest(pool, classes, wanted)
+        pool = self._pool(classes)
         if settings.strategy == "nearest":
-            return found, measured
+            return self._nearest_and_random(pool, classes, wanted)
+        found, _ = ([], None) if is_filled else self._nearest(pool, classes, wanted)
         # At equal size: as many as asked for, or as the neighbours would have been.
         return self._control(pool, classes, wanted if is_filled else len(found)), None
+
+    def _pool(self, classes: list[str]) -> Pool:
+        """Give the candidates; what the gate drops counts as used."""
+        pool = candidate_pool(self.recipes, self.manifest, classes)
+        if not self.params.boost.drop_unlike:
+            return pool
+        names = sorted(set(self.recipes["parent_id"]))  # as candidate_pool codes them
+        rows = self.manifest.set_index("image_id", drop=False).loc[names]
+        parents = embed_images(self.layout, self.params, self.before, rows, self.contents)
+        embeddings = load_embeddings(self.layout.embeddings)
+        similarities = parent_similarities(embeddings, pool.parents, parents)
+        is_dropped = least_like(similarities, self.params.boost.drop_unlike)
+        return replace(pool, used=pool.used | is_dropped)
+
+    def _nearest_and_random(
+        self, pool: Pool, classes: list[str], wanted: int
+    ) -> tuple[list[Addition], float | None]:
+        """Choose neighbours, and leave a share of the additions to chance."""
+        share, is_filled = self.params.boost.random_share, self.params.boost.additions > 0
+        n_nearest = wanted - int(share * wanted)
+        found, measured = self._nearest(pool, classes, n_nearest)
+        n_random = wanted - n_nearest
+        if not is_filled:  # a share of what the neighbours are, not of the room that there is
+            n_random = min(n_random, round(len(found) * share / (1 - share)))
+        if n_random == 0:
+            return found, measured
+        used = pool.used.copy()
+        used[[addition.candidate for addition in found]] = True
+        counts = pool.parent_counts.copy()
+        counts.update(int(pool.parents[addition.candidate]) for addition in found)
+        rest = replace(pool, used=used, parent_counts=counts)
+        cap = self.params.boost.max_per_parent
+        return found + choose_random(n_random, rest, self._seed, cap), measured
 
     def _nearest(
         self, pool: Pool, classes: list[str], wanted: int
     ) -> tuple[list[Addition], float | None]:
         """Choose neighbours; the recall is that of the search among the stored vectors."""
         settings = self.params.boost
-        vectors = _embed(self.layout, self.params, self.before, self.queries, self.contents)
+        vectors = embed_images(self.layout, self.params, self.before, self.queries, self.contents)
         embeddings = load_embeddings(self.layout.embeddings)
 
         def search(k: int, params: SearchParams = self.params.search) -> Neighbours:
@@ -111,12 +127,25 @@ class Mine:
 
         labels = np.array([classes.index(label) for label in self.queries["label"]], dtype=np.int64)
         n_each = wanted if settings.additions else settings.neighbors
-        rules = Rules(n_each, wanted, settings.labels == "same", settings.max_per_parent)
+        asking = np.arange(len(labels))
+        if settings.clusters and len(labels):
+            asking, vectors = error_clusters(vectors, settings.clusters, settings.seed)
+            # A group has what its failures would have had.
+            n_each = -(-n_each * len(labels) // len(asking))
+            labels = labels[asking]
+        rules = Rules(
+            n_each,
+            wanted,
+            settings.labels == "same",
+            settings.max_per_parent,
+            settings.distinct_parents,
+        )
         if settings.strategy != "nearest":  # only their number counts
             return choose_deepening(search, labels, pool, rules), None
-        additions = choose_deepening(
+        chosen = choose_deepening(
             self._settled(search, vectors, labels, pool, rules), labels, pool, rules
         )
+        additions = [replace(addition, query=int(asking[addition.query])) for addition in chosen]
         if self.params.search.method == "exact":
             return additions, 1.0
         exact = self.params.search.model_copy(update={"method": "exact"})
@@ -134,7 +163,7 @@ class Mine:
         if read_json(self.layout.embedder)["precision"] == "float32":
             return search
         # As deep as the first search goes (see choose_deepening), within reason.
-        share = min(rules.n_each, -(-rules.room // len(self.queries)))
+        share = min(rules.n_each, -(-rules.room // len(labels)))
         depth = min(8 * share, DEEPEST)
         counts, cap = pool.parent_counts, rules.max_per_parent
         capped = [parent for parent, n_added in counts.items() if cap and n_added >= cap]
@@ -149,11 +178,13 @@ class Mine:
 
     def _control(self, pool: Pool, classes: list[str], n: int) -> list[Addition]:
         settings = self.params.boost
-        cap = settings.max_per_parent
-        seed = settings.seed * 1_000_003 + round_number(self.before.name)
+        cap, seed = settings.max_per_parent, self._seed
         if settings.strategy == "random":
             return choose_random(n, pool, seed, cap)
         rows = self.manifest[self.manifest["split"] == "train"]
+        if settings.strategy == "failing":
+            failures = np.array([(self.queries["label"] == label).sum() for label in classes])
+            return choose_failing(n, pool, failures, seed, cap)
         if settings.strategy == "balanced":
             counts = np.array([(rows["label"] == label).sum() for label in classes])
             return choose_balanced(n, pool, counts, seed, cap)
@@ -162,10 +193,15 @@ class Mine:
             return choose_hardest(n, offered, self._judge(offered), pool, cap)
         raw = rows[rows["origin"] == "raw"]
         embeddings = load_embeddings(self.layout.embeddings)
-        there = _embed(self.layout, self.params, self.before, raw, self.contents)
+        there = embed_images(self.layout, self.params, self.before, raw, self.contents)
         added = embeddings[np.flatnonzero(pool.used)].astype(np.float32)
         vectors = embeddings[offered].astype(np.float32)
         return choose_diverse(n, offered, vectors, np.concatenate([there, added]), pool, cap)
+
+    @property
+    def _seed(self) -> int:
+        """Of what this round draws at random."""
+        return self.params.boost.seed * 1_000_003 + round_number(self.before.name)
 
     def _judge(self, candidates: Ids) -> Probabilities:
         recipes = self.recipes.iloc[candidates]
@@ -206,66 +242,14 @@ def _embedder(layout: Layout, params: Params) -> Embedder:
     return load_embedder(settings, layout.root, pick_device(params.train))
 
 
-def _embed(
+def embed_images(
     layout: Layout, params: Params, of: RoundLayout, rows: pd.DataFrame, contents: Contents
 ) -> npt.NDArray[np.float32]:
     """Embed images of a snapshot."""
     embedder = _embedder(layout, params)
-    images = TapStore(_files(of, rows, contents), embedder.image_size)
+    images = TapStore(files_of(of, rows, contents), embedder.image_size)
     size = params.embedding.batch_size
     starts = range(0, len(images), size)
     return np.concatenate(
         [embedder.embed(images.batch(slice(start, start + size))) for start in starts]
     )
-
-
-def draw_additions(
-    layout: Layout,
-    params: Params,
-    recipes: pd.DataFrame,
-    additions: list[Addition],
-    manifest: pd.DataFrame,
-    contents: Contents,
-) -> list[tuple[str, Addition]]:
-    """Draw the chosen candidates at their native size, each parent decoded once.
-
-    Returns
-    -------
-    list
-        Image id and addition, in the order given; one that equals an image of the snapshot
-        (``MANIFEST``), or an earlier one, is left out. The files' bytes are put among `contents`.
-
-    Raises
-    ------
-    ParamsError
-        If a recipe was drawn under another policy.
-    ImageError
-        If a parent is no readable image.
-    """
-    picked = recipes.iloc[[addition.candidate for addition in additions]].reset_index(drop=True)
-    of_parent = picked.groupby("parent_id").groups
-    rows = manifest.set_index("image_id", drop=False).loc[list(of_parent)]
-    drawn: dict[int, bytes] = {}
-    images = _files(layout.round("r00"), rows, contents)
-    for (parent_id, places), image in zip(of_parent.items(), images, strict=True):
-        parents = Parents(rows.loc[[parent_id]], [image], params.candidates)
-        for place in places:
-            drawn[place] = encode_png(render(parents, picked.loc[[place]]))
-    present = set(manifest["image_id"])
-    chosen: list[tuple[str, Addition]] = []
-    for place, addition in enumerate(additions):
-        name = image_id(drawn[place])
-        if name not in present:
-            present.add(name)
-            contents[name] = drawn[place]
-            chosen.append((name, addition))
-    return chosen
-
-
-def _files(of: RoundLayout, rows: pd.DataFrame, contents: Contents) -> ImageFiles:
-    """Give images of a snapshot; what is read is put among `contents`."""
-    files = [
-        contents.get(image) or of.dataset / path
-        for image, path in zip(rows["image_id"], rows["path"], strict=True)
-    ]
-    return ImageFiles(files, seen=contents.keep)

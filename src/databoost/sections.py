@@ -158,9 +158,13 @@ class SearchParams(Section):
 class BoostParams(Section):
     """``boost``: how a round chooses its additions. Zero stands for "no cap"."""
 
-    strategy: Literal["nearest", "random", "balanced", "hardest", "diverse", "none"]
+    strategy: Literal["nearest", "random", "balanced", "failing", "hardest", "diverse", "none"]
     neighbors: Positive
     labels: Literal["any", "same"]
+    distinct_parents: bool
+    clusters: Count
+    random_share: Annotated[float, Field(ge=0.0, lt=1.0)]
+    drop_unlike: Annotated[float, Field(ge=0.0, lt=1.0)]
     mine_on: Literal["val", "half"]
     suspects: Literal["ask", "skip"]
     max_margin: Fraction

@@ -1,12 +1,12 @@
 """The other strategies: additions that no failure asks for. Pure functions on arrays.
 
 They are what the neighbours of failures are to be compared with, at equal size: drawn at random,
-at random by class, by what the model gets wrong, or as far as possible from what is there. All of
-them skip candidates of earlier rounds and keep to the cap per parent.
+at random by class or by the failures' classes, by what the model gets wrong, or as far as possible
+from what is there. All of them skip candidates of earlier rounds and keep to the cap per parent.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -76,21 +76,54 @@ def choose_balanced(
         Of the draw.
     """
     counts = class_counts.astype(np.int64)
+    return _draw_by_class(n, pool, lambda label, taken: counts[label] + taken, seed, max_per_parent)
+
+
+def choose_failing(
+    n: int, pool: Pool, failures: npt.NDArray[np.int64], seed: int, max_per_parent: int = 0
+) -> list[Addition]:
+    """Draw at random, each class in proportion to its failures.
+
+    What the neighbours of failures bring beyond the choice of classes shows against this.
+
+    Parameters
+    ----------
+    n, max_per_parent
+        As in :func:`take_in_order`.
+    failures
+        (n_classes,) misclassified images of each class. Shares are handed out by highest averages
+        (d'Hondt); a class without failures has none, one without candidates leaves its share to
+        the others.
+    seed
+        Of the draw.
+    """
+
+    def rank(label: int, taken: int) -> float:
+        return (taken + 1) / failures[label] if failures[label] else np.inf
+
+    return _draw_by_class(n, pool, rank, seed, max_per_parent)
+
+
+def _draw_by_class(
+    n: int, pool: Pool, rank: Callable[[int, int], float], seed: int, max_per_parent: int
+) -> list[Addition]:
+    """Draw for the class of the least rank, given its number and what it has; inf: never."""
     order = free_candidates(pool, len(pool.used), seed)
     # One class's candidates do not hinder another's: the cap is on parents, and a mirrored
     # candidate, whose parent has another class, at most uses up a place of its parent.
-    waiting = {
-        label: iter(order[pool.labels[order] == label].tolist()) for label in range(len(counts))
-    }
-    parents = Counter(pool.parent_counts)
+    labels = np.unique(pool.labels[order]).tolist()
+    waiting = {label: iter(order[pool.labels[order] == label].tolist()) for label in labels}
+    taken, parents = Counter[int](), Counter(pool.parent_counts)
     additions: list[Addition] = []
     while waiting and len(additions) < n:
-        label = min(waiting, key=lambda other: (counts[other], other))
+        label = min(waiting, key=lambda other: (rank(other, taken[other]), other))
+        if np.isinf(rank(label, taken[label])):
+            break
         for candidate in waiting[label]:
             parent = int(pool.parents[candidate])
             if not max_per_parent or parents[parent] < max_per_parent:
                 parents[parent] += 1
-                counts[label] += 1
+                taken[label] += 1
                 additions.append(Addition(candidate, -1, float("nan"), 0))
                 break
         else:

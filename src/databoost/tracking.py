@@ -7,10 +7,12 @@ answer: the import takes seconds.
 
 import hashlib
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -219,13 +221,18 @@ def _dataset(outcome: Outcome, layout: Layout) -> Any:
     manifest = outcome.files.manifest
     dataset = from_pandas(
         read_table(manifest, MANIFEST),
-        source=manifest.relative_to(layout.root).as_posix(),
+        source=_relative(manifest, layout.root),
         name=outcome.files.name,
         digest=outcome.snapshot[:_LONGEST_DIGEST],
     )
     # What the dataset hands to MLflow's fluent functions, which would act on global state.
     entity = dataset._to_mlflow_entity()
     return DatasetInput(entity, tags=[InputTag("mlflow.data.context", "training")])
+
+
+def _relative(path: Path, root: Path) -> str:
+    """Name a file from the project's folder; a study's may lie outside it."""
+    return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from projects import Project
 
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import MANIFEST, SHEET
+from databoost.drawing import Contents
 from databoost.layout import Layout
-from databoost.mining import Contents
 from databoost.params import read_params
 
 pytestmark = pytest.mark.slow

@@ -107,6 +107,18 @@ def test_a_job_is_the_same_until_its_input_changes(layout: Layout) -> None:
     assert not {job.name for job in planned(layout)} & {job.name for job in jobs}
 
 
+def test_rounds_may_differ_in_their_additions(layout: Layout) -> None:
+    (cell,) = (
+        job
+        for job in planned(layout, rounds=2, additions=[4, 9], arms={"near": {}}, seeds=[0])
+        if job.kind == "cell"
+    )
+    assert [with_round(cell, name).boost.additions for name in ("r00", "r01")] == [4, 9]
+    even = {job.name for job in planned(layout, rounds=2, additions=4, seeds=[0])}
+    assert cell.name not in even
+    assert even == {job.name for job in planned(layout, rounds=2, additions=[4, 4], seeds=[0])}
+
+
 def test_scores_are_of_those_arms_alone_that_look_at_them(layout: Layout) -> None:
     arms = {"near": {}, "trust": SKIPPING}
     near, trust = (job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell")
@@ -194,7 +206,8 @@ def test_the_start_is_a_copy_that_the_project_does_not_reach(layout: Layout) -> 
 def test_newest_features_are_named_by_the_round_before(layout: Layout) -> None:
     weights = "data/rounds/{previous}/model/best.ckpt"
     arms = {"near": {}, "newest": {"embedding.weights": weights}}
-    near, newest = (job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell")
+    jobs = planned(layout, rounds=2, arms=arms, seeds=[0])
+    near, newest = (job for job in jobs if job.kind == "cell")
     assert near.candidates == newest.candidates  # the first round's are the same
     assert with_round(newest, "r01").embedding.weights == "data/rounds/r01/model/best.ckpt"
     assert with_round(near, "r01") == near.params

@@ -62,6 +62,19 @@ def test_all_bad_keys_are_listed_at_once(tmp_path: Path, params: Params) -> None
         assert part in told
 
 
+def test_additions_are_one_number_or_one_a_round(tmp_path: Path, params: Params) -> None:
+    study = read_study(written(tmp_path, GOOD), params)
+    assert study.schedule == (40,) * study.rounds
+    listed = GOOD.replace("additions: 40", f"additions: {list(range(1, study.rounds + 1))}")
+    assert read_study(written(tmp_path, listed), params).schedule == tuple(
+        range(1, study.rounds + 1)
+    )
+    for wrong in ("[]", str([1] * (study.rounds + 1))):
+        bad = GOOD.replace("additions: 40", f"additions: {wrong}")
+        with pytest.raises(ParamsError, match="additions"):
+            read_study(written(tmp_path, bad), params)
+
+
 def test_what_an_arm_may_not_set_is_listed_at_once(tmp_path: Path, params: Params) -> None:
     bad = GOOD + "  worse: {boost.seed: 3, split.seed: 1, data.source: x}\ncontrol: best\n"
     with pytest.raises(ParamsError, match="has 4 bad value") as caught:

@@ -26,7 +26,7 @@ def test_two_studies_do_not_work_in_one_folder(tmp_path: Path) -> None:
 
 def job(accelerator: str) -> Job:
     params = declared(train={"accelerator": accelerator, "threads": 3})
-    return Job("job", "r00", Path("job"), Path("start"), params, "a", 0)
+    return Job("job", "r00", Path("job"), Path("start"), params, (1,), "a", 0)
 
 
 def test_jobs_that_share_a_gpu_are_few(monkeypatch: pytest.MonkeyPatch) -> None:

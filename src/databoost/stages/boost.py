@@ -12,8 +12,9 @@ from databoost.data.datasets import read_manifest, write_dataset
 from databoost.data.files import write_json
 from databoost.data.tablefiles import read_recipes, read_table, write_table
 from databoost.data.tables import ADDITIONS, MANIFEST, RECIPES, SHEET, SUSPECTS
+from databoost.drawing import Contents, draw_additions
 from databoost.layout import Layout
-from databoost.mining import Contents, Mine, draw_additions
+from databoost.mining import Mine
 from databoost.params import Params
 
 

@@ -22,7 +22,7 @@ from databoost.data.files import read_json, sha256_of, whole_folder, write_bytes
 from databoost.errors import DatasetError, ParamsError, WeightsError
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
-from databoost.params import Params, parse_params
+from databoost.params import Params, parse_params, round_number
 from databoost.sections import TrainParams
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import PREVIOUS, ROUNDS, SECTIONS, Study, arm_params
@@ -30,6 +30,7 @@ from databoost.study.plan import PREVIOUS, ROUNDS, SECTIONS, Study, arm_params
 Kind = Literal["r00", "candidates", "cell"]
 #: Part of every job's name. Raise it with any change of the code that changes what a job computes.
 RESULT_VERSION = 1
+_PLAIN = ("name", "kind", "schedule", "arm", "seed", "needs")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Job:
         Project with r00's images.
     params
         ``embedding.weights`` may hold `PREVIOUS`.
+    schedule
+        Additions of each round after r00.
     arm, seed
         Of a cell; of the others, the first that needs them.
     base, candidates
@@ -64,6 +67,7 @@ class Job:
     root: Path
     start: Path
     params: Params
+    schedule: tuple[int, ...]
     arm: str
     seed: int
     base: Path | None = None
@@ -104,7 +108,8 @@ def plan_jobs(layout: Layout, params: Params, study: Study, places: StudyPlaces)
     ]
     start = _freeze(layout, places)
     is_asked_for = any(own.boost.suspects == "skip" for _, _, own in every)
-    planner = _Planner(places, start, _freeze_scores(layout, places) if is_asked_for else None)
+    scores = _freeze_scores(layout, places) if is_asked_for else None
+    planner = _Planner(places, start, study.schedule, scores)
     for arm, seed, own in every:
         planner.add(arm, seed, own)
     return list(planner.jobs.values())
@@ -121,7 +126,7 @@ def device_of(settings: TrainParams) -> torch.device | None:
 def write_order(path: Path, job: Job) -> None:
     """Write a job down for another process."""
     values = {
-        **{name: getattr(job, name) for name in ("name", "kind", "arm", "seed", "needs")},
+        **{name: getattr(job, name) for name in _PLAIN},
         **{name: str(getattr(job, name).resolve()) for name in ("root", "start")},
         **{
             name: str(value.resolve()) if (value := getattr(job, name)) else None
@@ -144,6 +149,7 @@ def read_order(path: Path) -> Job:
             **values,
             **places,
             "needs": tuple(values["needs"]),
+            "schedule": tuple(values["schedule"]),
             "params": parse_params(values["params"], str(path)),
         }
     )
@@ -152,8 +158,10 @@ def read_order(path: Path) -> Job:
 class _Planner:
     """Collects jobs by name, each once."""
 
-    def __init__(self, places: StudyPlaces, start: Path, scores: Path | None) -> None:
-        self.places, self.start, self.scores = places, start, scores
+    def __init__(
+        self, places: StudyPlaces, start: Path, schedule: tuple[int, ...], scores: Path | None
+    ) -> None:
+        self.places, self.start, self.schedule, self.scores = places, start, schedule, scores
         self.jobs: dict[str, Job] = {}
         self._contents: dict[str, str] = {}
 
@@ -164,7 +172,7 @@ class _Planner:
         dumped = params.model_dump(mode="json")
         dumped["embedding"] = embedder = self._embedder(params, device)
         training = [dumped["train"], dumped["model"], params.boost.mine_on, machine]
-        own = Job("", "r00", Path(), self.start, params, arm, seed)
+        own = Job("", "r00", Path(), self.start, params, self.schedule, arm, seed)
         base = self._job(own, "r00", training)
         own = replace(own, kind="candidates", base=base.root, needs=(base.name,))
         if params.boost.strategy != "none":
@@ -179,7 +187,10 @@ class _Planner:
             own = replace(own, scores=self.scores)
             scores = self._content(self.scores)
         settings = [dumped[key] for key in SECTIONS]
-        self._job(replace(own, kind="cell"), arm, [settings, own.needs, scores, machine])
+        # A study that goes on for more rounds, each like the others, keeps its cells.
+        uneven = self.schedule if len(set(self.schedule)) > 1 else ()
+        key = [settings, uneven, own.needs, scores, machine]
+        self._job(replace(own, kind="cell"), arm, key)
 
     def _job(self, job: Job, label: str, key: object) -> Job:
         name = f"{label}-{job.seed}-{_hash(self.start.name, key)}"
@@ -266,4 +277,5 @@ def with_round(job: Job, previous: str) -> Params:
     """Give a cell's parameters for the round made from `previous`."""
     weights = job.params.embedding.weights.replace(PREVIOUS, previous)
     embedding = job.params.embedding.model_copy(update={"weights": weights})
-    return job.params.model_copy(update={"embedding": embedding})
+    boost = job.params.boost.model_copy(update={"additions": job.schedule[round_number(previous)]})
+    return job.params.model_copy(update={"embedding": embedding, "boost": boost})

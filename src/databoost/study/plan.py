@@ -2,9 +2,9 @@
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from databoost.errors import ParamsError, listed
 from databoost.params import Params, faults, parse_params, round_name
@@ -31,7 +31,8 @@ class Study(Section):
     rounds
         Rounds after r00.
     additions
-        Of every arm in every round; an arm has fewer where it finds no more.
+        Of every arm in every round, or a list: one number a round. An arm has fewer where it finds
+        no more.
     seeds
         Each arm runs once with each: ``train.seed``, ``candidates.seed``, ``search.seed`` and
         ``boost.seed``.
@@ -44,7 +45,7 @@ class Study(Section):
     """
 
     rounds: Annotated[int, Field(ge=1, le=99)]
-    additions: Positive
+    additions: Annotated[tuple[Positive, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     params: dict[str, Any] = Field(default_factory=dict)
     arms: Annotated[dict[ArmName, dict[str, Any]], Field(min_length=1)]
@@ -56,6 +57,25 @@ class Study(Section):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"{list(seeds)} names a seed more than once; name each once")
         return seeds
+
+    @field_validator("additions", mode="before")
+    @classmethod
+    def _one_number_is_for_all(cls, additions: object) -> object:
+        return [additions] if isinstance(additions, int) else additions
+
+    @model_validator(mode="after")
+    def _every_round_has_its_additions(self) -> Self:
+        if len(self.additions) not in (1, self.rounds):
+            raise ValueError(
+                f"additions are {len(self.additions)} numbers, rounds are {self.rounds}; give one "
+                "number for each round, or one for all"
+            )
+        return self
+
+    @property
+    def schedule(self) -> tuple[int, ...]:
+        """Additions of each round after r00."""
+        return self.additions if len(self.additions) > 1 else self.additions * self.rounds
 
     @property
     def compared_with(self) -> str:
@@ -114,7 +134,7 @@ def arm_params(study: Study, params: Params, arm: str, seed: int) -> Params:
         raise ParamsError(f"{arm}: params.yaml has no key {', '.join(map(repr, unknown))}")
     for section in ("train", "candidates", "search", "boost"):
         values[section]["seed"] = seed
-    values["boost"]["additions"] = study.additions
+    values["boost"]["additions"] = study.schedule[0]
     names = [round_name(number) for number in range(study.rounds + 1)]
     values["rounds"] = names
     values["boosts"] = {name: {"previous": before} for before, name in itertools.pairwise(names)}
@@ -148,18 +168,19 @@ def _problems(study: Study, params: Params) -> list[str]:
             except ParamsError as error:
                 problems.append(str(error))
             else:
-                problems += [f"arms.{arm}: {problem}" for problem in _contradictions(own)]
+                problems += [f"arms.{arm}: {problem}" for problem in _contradictions(own, study)]
     return problems
 
 
-def _contradictions(params: Params) -> list[str]:
+def _contradictions(params: Params, study: Study) -> list[str]:
     """List what is allowed key by key, but not in a study."""
     settings, weights = params.boost, params.embedding.weights
     problems = []
-    if settings.strategy in ("hardest", "diverse") and settings.pool < settings.additions:
+    most = max(study.schedule)
+    if settings.strategy in ("hardest", "diverse") and settings.pool < most:
         problems.append(
             f"boost.pool is {settings.pool}, of which boost.strategy {settings.strategy} chooses "
-            f"{settings.additions} additions; allowed is {settings.additions} and more"
+            f"{most} additions; allowed is {most} and more"
         )
     if weights.startswith(ROUNDS) and weights not in _CHECKPOINTS:
         problems.append(

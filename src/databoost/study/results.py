@@ -9,6 +9,7 @@ from databoost.data.files import read_json
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import SHEET, STUDY_ARMS, STUDY_ROUNDS, VERDICTS
 from databoost.layout import RoundLayout
+from databoost.params import round_number
 from databoost.study.jobs import Job
 from databoost.study.places import StudyPlaces
 from databoost.study.verdicts import Correct, arm_rows, verdict_rows
@@ -125,12 +126,13 @@ def _read(job: Job, name: str) -> tuple[dict[str, object], Correct]:
     n_fixed = n_broken = n_added = n_lacking = 0
     stop = ""
     if name != "r00":
-        before = job.layout.round(job.params.boosts[name].previous)
+        previous = job.params.boosts[name].previous
+        before = job.layout.round(previous)
         n_fixed, n_broken = _changes(before, here, sheet)
         boost = read_json(here.boost)
         n_added, stop = int(boost["n_additions"]), boost["stop"] or ""
         is_none = job.params.boost.strategy == "none"
-        n_lacking = 0 if is_none else job.params.boost.additions - n_added
+        n_lacking = 0 if is_none else job.schedule[round_number(previous)] - n_added
     row = {
         "arm": job.arm,
         "seed": job.seed,

@@ -1,0 +1,55 @@
+"""How like its parent a candidate still is: the gate against augmentations that went too far.
+
+A numeral that lost its ink, or that its distortion made another one, has moved away from the image
+it was drawn from; so the gate needs no rule about ink, and holds for pictures of any kind.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from databoost.candidates.embedding import Vectors
+from databoost.candidates.exact import Embeddings
+
+_BLOCK = 4096
+_DECIMALS = 6
+
+
+def parent_similarities(
+    embeddings: Embeddings, parents: npt.NDArray[np.int64], vectors: Vectors
+) -> npt.NDArray[np.float64]:
+    """Compare every candidate with its parent, block by block.
+
+    Parameters
+    ----------
+    embeddings
+        (N, D) float16 unit vectors of the candidates.
+    parents
+        (N,) rows of `vectors`.
+    vectors
+        (p, D) float32 unit vectors of the parents.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) float64 cosine similarities, -1 to 1, rounded to 6 decimals.
+    """
+    found = np.empty(len(embeddings))
+    for start in range(0, len(embeddings), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        block = embeddings[part].astype(np.float64)
+        found[part] = np.einsum("nd,nd->n", block, vectors[parents[part]].astype(np.float64))
+    return found.round(_DECIMALS)
+
+
+def least_like(similarities: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:
+    """Mark the share of candidates (rounded down) that are least like their parents.
+
+    Of equally similar ones those with the higher id are marked.
+
+    >>> least_like(np.array([0.9, 0.2, 0.2, 0.8]), 0.25).tolist()
+    [False, False, True, False]
+    """
+    order = np.lexsort((-np.arange(len(similarities)), similarities))
+    is_dropped = np.zeros(len(similarities), dtype=np.bool_)
+    is_dropped[order[: int(share * len(similarities))]] = True
+    return is_dropped
