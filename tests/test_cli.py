@@ -177,16 +177,18 @@ def test_wrong_usage_is_clicks_own_error(folder: Path) -> None:
 
 
 def test_run_tells_why_it_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Layout, int | None]] = []
+    calls: list[tuple[Layout, int | None, int | None]] = []
 
-    def run_rounds(layout: Layout, max_rounds: int | None) -> str:
-        calls.append((layout, max_rounds))
+    def run_rounds(layout: Layout, max_rounds: int | None, patience: int | None) -> str:
+        calls.append((layout, max_rounds, patience))
         return "the size limit is reached (r04)"
 
     monkeypatch.setattr("databoost.rounds.run_rounds", run_rounds)
     assert databoost("run").stdout == "stopped: the size limit is reached (r04)\n"
     assert databoost("run", "--max-rounds", "2").exit_code == 0
-    assert calls == [(Layout(Path()), None), (Layout(Path()), 2)]
+    assert databoost("run", "--patience", "3").exit_code == 0
+    here = Layout(Path())
+    assert calls == [(here, None, None), (here, 2, None), (here, None, 3)]
 
 
 def test_declare_writes_params(folder: Path) -> None:

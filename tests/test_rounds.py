@@ -15,7 +15,7 @@ from databoost.data.files import write_json
 from databoost.errors import DataboostError, DatasetError, ParamsError
 from databoost.layout import Layout
 from databoost.params import edit_params, read_params
-from databoost.rounds import declare_rounds, run_rounds, stop_after
+from databoost.rounds import declare_rounds, plateau, run_rounds, stop_after
 
 
 @pytest.fixture
@@ -32,11 +32,13 @@ def finish(
     n_misclassified: int = 5,
     n_train: int = 100,
     stop: str | None = None,
+    accuracy: float = 0.5,
 ) -> None:
     """Write what evaluate and boost leave behind, as far as the loop reads it."""
     here = layout.round(name)
     size = {"n_train": n_train, "n_val": 8}
-    write_json(here.metrics, {"val": {"n_misclassified": n_misclassified}, "size": size})
+    val = {"n_misclassified": n_misclassified, "accuracy": accuracy}
+    write_json(here.metrics, {"val": val, "size": size})
     if name != "r00":
         write_json(here.boost, {"stop": stop})
 
@@ -146,3 +148,27 @@ def test_dvc_runs_in_the_project_and_its_failure_is_told(
     assert command[1:] == ["repro", "evaluate@r00"]
     assert cwd == layout.root
     assert read_params(layout.params).rounds == ("r00",)
+
+
+def test_a_plateau_ends_the_rounds(
+    layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
+) -> None:
+    accuracies = {"r00": 0.5, "r01": 0.75, "r02": 0.625, "r03": 0.75, "r04": 0.875}
+    calls = dvc(**{name: {"accuracy": value} for name, value in accuracies.items()})
+    assert run_rounds(layout, None, patience=2) == (
+        "no better validation accuracy in 2 round(s) than r01's 0.750 (r03)"
+    )
+    assert calls[-2:] == [("evaluate@r03",), ()]
+    assert run_rounds(layout, 1, patience=3) == "1 new round(s), as asked (r04)"
+
+
+def test_no_plateau_without_a_round_before_it(layout: Layout) -> None:
+    finish(layout, "r00")
+    finish(layout, "r01", accuracy=0.25)
+    params = declare_rounds(layout, "r01")
+    assert plateau(layout, params, 2) is None
+    assert plateau(layout, params, 1) == (
+        "no better validation accuracy in 1 round(s) than r00's 0.500"
+    )
+    with pytest.raises(DatasetError, match="r02 is not complete"):
+        plateau(layout, declare_rounds(layout, "r02"), 1)

@@ -64,18 +64,24 @@ for command in STAGE_COMMANDS:
 
 @main.command()
 @click.option("--max-rounds", type=click.IntRange(1), help="Stop after so many new rounds.")
-def run(max_rounds: int | None) -> None:
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Stop after so many rounds in a row without a better validation accuracy.",
+)
+def run(max_rounds: int | None, patience: int | None) -> None:
     """Declare and reproduce one more round after another until the stop rule holds.
 
     \b
     Examples:
       databoost run                  until the limit is reached or nothing is left to gain
       databoost run --max-rounds 2   two more rounds at most
+      databoost run --patience 3     until three rounds have brought nothing
     """
     from databoost.rounds import run_rounds
 
     layout, _ = open_project()
-    reason = run_rounds(layout, max_rounds)
+    reason = run_rounds(layout, max_rounds, patience)
     click.echo(f"stopped: {reason}")
 
 

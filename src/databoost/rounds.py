@@ -8,7 +8,7 @@ from pathlib import Path
 from databoost.data.datasets import room_left
 from databoost.data.files import read_json
 from databoost.errors import DataboostError, DatasetError
-from databoost.layout import Layout
+from databoost.layout import Layout, RoundLayout
 from databoost.params import Params, edit_params, read_params, round_name, round_number
 
 _REASONS = {
@@ -31,13 +31,15 @@ def declare_rounds(layout: Layout, last: str) -> Params:
     return edit_params(layout.params, {"rounds": names, "boosts": boosts})
 
 
-def run_rounds(layout: Layout, max_rounds: int | None) -> str:
+def run_rounds(layout: Layout, max_rounds: int | None, patience: int | None = None) -> str:
     """Reproduce the declared rounds, then declare and reproduce one more after another.
 
     Parameters
     ----------
     max_rounds
         New rounds at most; None for no cap.
+    patience
+        As many rounds in a row without a better validation accuracy end it; None: they do not.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def run_rounds(layout: Layout, max_rounds: int | None) -> str:
         params = read_params(layout.params)
         last = params.rounds[-1]
         _reproduce(layout, f"evaluate@{last}")
-        reason = stop_after(layout, params)
+        reason = stop_after(layout, params) or (patience and plateau(layout, params, patience))
         if not reason and n_new == max_rounds:
             reason = f"{n_new} new round(s), as asked"
         if reason:
@@ -85,6 +87,33 @@ def stop_after(layout: Layout, params: Params) -> str | None:
         size["n_train"], size["n_val"], params.train.batch_size, params.boost.size_limit
     )
     return _REASONS["limit"] if room == 0 else None
+
+
+def plateau(layout: Layout, params: Params, patience: int) -> str | None:
+    """Say that none of the last `patience` rounds is better on validation than one before them.
+
+    Returns
+    -------
+    str or None
+        None if one is, or there are no more rounds than that.
+
+    Raises
+    ------
+    DatasetError
+        If a declared round is not complete.
+    """
+    accuracies = [_validation_accuracy(layout.round(name)) for name in params.rounds]
+    earlier = accuracies[:-patience]
+    if not earlier or max(accuracies[-patience:]) > max(earlier):
+        return None
+    best = params.rounds[earlier.index(max(earlier))]
+    return f"no better validation accuracy in {patience} round(s) than {best}'s {max(earlier):.3f}"
+
+
+def _validation_accuracy(here: RoundLayout) -> float:
+    if not here.metrics.exists():
+        raise DatasetError(f"{here.name} is not complete: {here.metrics} is missing; run dvc repro")
+    return float(read_json(here.metrics)["val"]["accuracy"])
 
 
 def _reproduce(layout: Layout, *targets: str) -> None:
