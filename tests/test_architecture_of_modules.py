@@ -25,13 +25,13 @@ ORDER = """
     candidates.embedding candidates.exact candidates.search candidates.shards candidates.production
     candidates.cluster candidates.judging candidates.reranking
     boosting strategies additions drawing fidelity clusters mining
-    attribution
-    views.plots views.pictures views.charts views.page
+    attribution tracing
+    views.plots views.pictures views.charts views.traced views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page
     views.sheets views.sheet_contents views.sheet_edits views.study_picture
     trail provenance outcomes progress stores tracking publishing
     stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
-    stages.boost stages.scores stages.map stages.report
+    stages.boost stages.scores stages.attribute stages.map stages.report
     rounds
     study.places study.plan study.jobs study.work study.worker study.queue study.verdicts
     study.results study.running
@@ -55,6 +55,7 @@ UNNAMED = {
     ("candidates", "data.datasets"),
     ("candidates", "model.evaluation"),
     ("boost", "model.evaluation"),
+    ("attribute", "model.evaluation"),
     ("map", "model.evaluation"),
     ("scores", "data.datasets"),
     ("audit", "data.datasets"),

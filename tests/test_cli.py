@@ -21,7 +21,7 @@ from databoost.params import read_params
 
 STAGES = [
     *("ingest", "prepare", "audit", "train", "evaluate", "scores", "candidates", "boost"),
-    *("map", "report"),
+    *("attribute", "map", "report"),
 ]
 HEAVY = ("torch", "torchvision", "mlflow", "pandas", "numpy", "PIL", "annoy", "dvc", "umap")
 
@@ -101,7 +101,7 @@ def test_a_stage_gets_the_layout_the_params_and_its_round(
     monkeypatch.setitem(
         sys.modules, f"databoost.stages.{stage}", SimpleNamespace(**{stage: called})
     )
-    rounds = ["r01"] if stage in ("train", "evaluate", "boost") else []
+    rounds = ["r01"] if stage in ("train", "evaluate", "boost", "attribute") else []
     result = databoost(stage, *rounds)
     assert result.exit_code == 0, result.output
     assert calls == [(Layout(Path()), read_params(folder / "params.yaml"), *rounds)]
@@ -146,7 +146,7 @@ def test_an_interruption_says_how_to_go_on(folder: Path, monkeypatch: pytest.Mon
     "arguments",
     [
         *([stage] for stage in ("ingest", "prepare", "candidates")),
-        *([stage, "r00"] for stage in ("train", "evaluate", "boost")),
+        *([stage, "r00"] for stage in ("train", "evaluate", "boost", "attribute")),
         *(["run"], ["declare", "r01"], ["params"], ["set", "train.epochs=1"], ["publish"]),
         ["source", "synthetic"],
     ],
@@ -161,11 +161,15 @@ def test_outside_of_a_project_every_command_says_so(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_round_is_not_boosted(folder: Path) -> None:
+def test_the_first_round_is_neither_boosted_nor_attributed(folder: Path) -> None:
     made = ", ".join(read_params(folder / "params.yaml").boosts)
     assert refusal("boost", "r00") == (
         "r00 is the cleaned dataset, which `databoost prepare` writes; boost makes the rounds "
         f"after it: {made}"
+    )
+    assert refusal("attribute", "r00") == (
+        "r00 is the cleaned dataset, which `databoost prepare` writes; attribute looks at the "
+        f"rounds after it: {made}"
     )
 
 

@@ -8,18 +8,22 @@ from typing import Any
 import openpyxl
 import pytest
 from click.testing import CliRunner, Result
+from handmade_traces import additions, failures, plane
 from sheet_project import HEADER, LABELS, N_TRAIN, lay_scores, lay_sheet_project
 
+from databoost.attribution import FIXED, NEWLY_WRONG
 from databoost.cli import main
 from databoost.data.corrections import read_corrections
 from databoost.data.files import sha256_of, write_text
 from databoost.data.tablefiles import read_table, write_table
-from databoost.data.tables import MANIFEST, SHEET, SUSPECTS
+from databoost.data.tables import MANIFEST, SHEET, SUSPECTS, TRACES
 from databoost.layout import Layout
 from databoost.params import edit_params, read_params
 from databoost.stages.prepare import prepare
+from databoost.tracing import trace_images
 
 SHEET_FILE = Path("sheets/r00.xlsx")
+R01_FILE = Path("sheets/r01.xlsx")
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +203,27 @@ def test_additions_are_shown_and_never_corrected(layout: Layout) -> None:
     assert refusal("corrections", "import", str(path)).endswith(
         f"image {added}: it was added by a round (nearest); correct the image that it was made of"
     )
+
+
+def test_outcomes_and_traces_are_told_once_they_are_known(layout: Layout) -> None:
+    *given, added = ids(layout, "r01")
+    fixed, wrong = given[-2:]
+    told("sheet", "r01")
+    assert {(row["outcome"], row["traces"]) for row in cells(R01_FILE)} == {(None, None)}
+    images = failures(
+        (fixed, FIXED, "7", "x", "7"), (wrong, NEWLY_WRONG, "naïve ü", "naïve ü", "=1+1")
+    )
+    rows = additions((added, "=1+1", given[0], ""), ("ffff", "7", given[0], fixed))
+    traces = trace_images(images, rows, plane(1, 0), plane(0.6, 0.8))
+    write_table(layout.round("r01").traces, traces, TRACES)
+    told("sheet", "r01", "--overwrite")
+    found = {row["image_id"]: (row["outcome"], row["traces"]) for row in cells(R01_FILE)}
+    short = added[:4]
+    assert found.pop(fixed) == ("fixed", f"7 ffff… 0.800 (fetched), =1+1 {short}… 0.600")
+    assert found.pop(wrong) == ("newly wrong", f"=1+1 {short}… 0.800, 7 ffff… 0.600")
+    assert found.pop(added) == (None, "near 1 fixed, 1 newly wrong")
+    assert set(found.values()) == {(None, None)}
+    assert told("corrections", "import", str(R01_FILE))[-1] == "0 added, 0 changed, 0 removed"
 
 
 def test_a_sheet_of_some_ids(layout: Layout) -> None:

@@ -13,7 +13,7 @@ from projects import Project, make_project
 
 from databoost.data.images import image_id
 from databoost.data.tablefiles import read_table
-from databoost.data.tables import ADDITIONS, MANIFEST, SHEET
+from databoost.data.tables import ADDITIONS, CREDITS, MANIFEST, SHEET, TRACES
 from databoost.layout import Layout
 
 pytestmark = pytest.mark.slow
@@ -84,6 +84,32 @@ def test_additions_belong_to_failures_of_the_round_before(reproduced: Project) -
     assert set(additions["parent_id"]) <= set(train_of_r00["image_id"])
 
 
+def test_what_was_fetched_for_a_failure_is_traced_to_it(reproduced: Project) -> None:
+    layout = layout_of(reproduced)
+    here = layout.round("r01")
+    traces = read_table(here.traces, TRACES)
+    additions = read_table(here.additions, ADDITIONS)
+    sheets = [read_table(layout.round(name).sheet, SHEET) for name in ("r00", "r01")]
+    val = [sheet[sheet["split"] == "val"].set_index("image_id") for sheet in sheets]
+    wrong = [set(sheet[sheet["is_misclassified"]].index) for sheet in val]
+    assert set(traces["image_id"]) == wrong[0] | wrong[1]
+    asked = traces[traces["is_asked"]][["image_id", "addition_id"]]
+    assert set(asked.itertuples(index=False, name=None)) == set(
+        additions[["query_id", "image_id"]].itertuples(index=False, name=None)
+    )
+    # The stored vectors are rounded to float16; the search was settled with those of float32.
+    both = traces[traces["is_asked"]].merge(
+        additions, left_on="addition_id", right_on="image_id", validate="one_to_one"
+    )
+    assert (both["similarity_x"] - both["similarity_y"]).abs().max() < 0.01
+    counts = json.loads(here.attribution_metrics.read_text())
+    assert counts["n_fixed"] == len(wrong[0] - wrong[1])
+    assert counts["n_still_wrong"] == len(wrong[0] & wrong[1])
+    assert counts["n_newly_wrong"] == len(wrong[1] - wrong[0])
+    credited = read_table(here.credits, CREDITS).groupby("by")["n_additions"].sum().to_dict()
+    assert credited == dict.fromkeys(("class", "parent", "query"), len(additions))
+
+
 def test_outputs_name_no_folder_of_this_machine(reproduced: Project) -> None:
     here = str(reproduced.folder).encode()
     for path in (reproduced.folder / "data").rglob("*"):
@@ -103,7 +129,7 @@ def test_another_process_and_folder_give_the_same_bytes(
     other = make_project(tmp_path / "elsewhere")
     other.run_stages(
         "ingest", "prepare", "audit", "train r00", "evaluate r00", "scores", "candidates",
-        "boost r01", "train r01", "evaluate r01", "map", "report",
+        "boost r01", "train r01", "evaluate r01", "attribute r01", "map", "report",
     )  # fmt: skip
     for folder in ("data", "reports"):
         assert digests(other.folder / folder) == digests(reproduced.folder / folder)
@@ -113,7 +139,7 @@ def test_run_declares_a_round_and_reruns_nothing_that_is_there(reproduced: Proje
     told = reproduced.run("databoost", "run", "--max-rounds", "1").stdout
     stages = [line.split("'")[1] for line in told.splitlines() if line.startswith("Running stage")]
     of_rounds = [stage for stage in stages if "@" in stage]  # the others show all rounds
-    assert of_rounds == ["boost@r02", "train@r02", "evaluate@r02"]
+    assert of_rounds == ["boost@r02", "train@r02", "evaluate@r02", "attribute@r02"]
     assert stages[-1] == "report"
     assert "stopped: 1 new round(s), as asked (r02)" in told
     layout = layout_of(reproduced)

@@ -21,7 +21,7 @@ from databoost.data.files import write_bytes, write_text
 from databoost.errors import DatasetError, ParamsError, TrackingError
 from databoost.layout import Layout
 from databoost.outcomes import flat_params, read_outcomes
-from databoost.publishing import publish, publish_report, publish_round
+from databoost.publishing import publish, publish_outcomes, publish_report, publish_round
 from databoost.stores import tracking_uri
 
 
@@ -196,6 +196,91 @@ def test_the_report_is_an_artifact_of_the_parent(
     assert publish(layout, declared()) == ["report"]
     path = seen.client.download_artifacts(parent.info.run_id, "reports/index.html")
     assert Path(path).read_text() == "<p>second</p>"
+
+
+COUNTS = {"n_fixed": 3, "n_newly_wrong": 1, "n_fixed_traced": 2}
+
+
+def lay_attribution(layout: Layout, **counts: int) -> None:
+    here = layout.round("r01")
+    write_text(here.traces, "traces\n")
+    write_text(here.credits, "credits\n")
+    write_text(here.attribution_metrics, json.dumps(COUNTS | counts))
+
+
+def attribution_of(seen: Seen, run: Any) -> tuple[set[str], dict[str, list[tuple[int, float]]]]:
+    """Give the files and the points of a run's attribution."""
+    files = {file.path for file in seen.client.list_artifacts(run.info.run_id, "attribution")}
+    points = {name: p for name, p in seen.points(run).items() if name.startswith("attribution/")}
+    return files, points
+
+
+def test_the_attribution_follows_its_round(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert publish_round(layout, declared(), "r01", with_attribution=True)  # there is none yet
+    seen = Seen(layout)
+    assert attribution_of(seen, seen.children[1]) == (set(), {})
+    lay_attribution(layout)
+    assert publish_round(layout, declared(), "r01")  # after evaluate, where it would be an old one
+    assert Seen(layout).everything() == seen.everything()
+    assert publish_round(layout, declared(), "r01", with_attribution=True)
+    seen = Seen(layout)
+    assert [run.info.run_name for run in seen.children] == ["r00", "r01"]
+    assert attribution_of(seen, seen.children[0]) == (set(), {})
+    assert attribution_of(seen, seen.children[1]) == (
+        {"attribution/traces.csv", "attribution/credits.csv", "attribution/metrics.json"},
+        {f"attribution/{name}": [(0, float(n))] for name, n in COUNTS.items()},
+    )
+    assert {run.info.status for run in [*seen.parents, *seen.children]} == {"FINISHED"}
+    monkeypatch.setattr("time.time_ns", lambda: 0)
+    assert publish_round(layout, declared(), "r01", with_attribution=True)
+    assert publish(layout, declared()) == []
+    assert Seen(layout).everything() == seen.everything()
+
+
+def test_publish_logs_an_attribution_that_is_missing_or_another(layout: Layout) -> None:
+    publish(layout, declared())
+    lay_attribution(layout)
+    layout.round("r01").credits.unlink()
+    assert publish(layout, declared()) == []  # a part is none
+    lay_attribution(layout)
+    assert publish(layout, declared()) == ["attribution of r01"]
+    lay_attribution(layout, n_fixed=4)
+    assert publish(layout, declared()) == ["attribution of r01"]
+    run = Seen(layout).children[1]
+    assert run.data.metrics["attribution/n_fixed"] == 4
+    assert publish(layout, declared()) == []
+
+
+def test_publish_logs_a_round_with_its_attribution_at_once(layout: Layout) -> None:
+    lay_attribution(layout)
+    assert publish(layout, declared()) == ["r00", "r01"]
+    seen = Seen(layout)
+    assert len(attribution_of(seen, seen.children[1])[0]) == 3
+
+
+def test_an_attribution_that_was_cut_short_is_logged_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    publish(layout, declared())
+    lay_attribution(layout)
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "set_tag", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish(layout, declared())
+    assert publish(layout, declared()) == ["attribution of r01"]
+    assert publish(layout, declared()) == []
+
+
+def test_the_report_brings_the_attribution_with_it(layout: Layout) -> None:
+    lay_attribution(layout)
+    write_text(layout.report, "<p>first</p>")
+    assert publish_report(layout, declared())
+    assert Seen(layout).children[1].data.metrics["attribution/n_fixed"] == 3
 
 
 def test_a_report_that_is_missing_is_an_error(layout: Layout) -> None:
@@ -460,3 +545,15 @@ def test_a_damaged_store_never_fails_a_round(
 def test_the_module_does_not_load_mlflow_before_it_is_needed() -> None:
     command = "import sys, databoost.publishing; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
+
+
+def test_rounds_that_lie_outside_the_project_are_named_from_it(layout: Layout) -> None:
+    study = Layout(layout.root.parent / "study" / "jobs" / "near")
+    lay_round(study, "r00")
+    outcomes = read_outcomes(study, declared(), ["r00"])
+    assert publish_outcomes(layout, declared(), outcomes)
+    (run,) = Seen(layout).children
+    (used,) = run.inputs.dataset_inputs
+    assert json.loads(used.dataset.source) == {
+        "uri": "../study/jobs/near/data/rounds/r00/manifest.csv"
+    }

@@ -15,6 +15,7 @@ from databoost.data.tables import (
     RAW_INDEX,
     SHEET,
     SUSPECTS,
+    TRACES,
     Table,
 )
 from databoost.errors import DatasetError
@@ -111,7 +112,30 @@ def test_an_addition_names_its_failure_and_its_parent(layout: Layout) -> None:
     assert trail_of(layout, "c", ROUNDS) == [
         ("r01", "added for q (i), similarity 0.875, made of p, recipe v1:p:7")
     ]
-    assert trail_of(layout, "d", ROUNDS) == [("r01", "added at random, made of p, recipe v1:p:8")]
+    assert trail_of(layout, "d", ROUNDS) == [
+        ("r01", "added for no failure, made of p, recipe v1:p:8")
+    ]
+
+
+def test_what_traces_to_what_is_told_in_the_round(layout: Layout) -> None:
+    lay_rounds(layout)
+    of_q = {"image_id": "q", "outcome": "fixed", "addition_label": "i"}
+    lay(
+        layout.round("r01").traces, TRACES,
+        of_q | {"addition_id": "c", "similarity": 0.875, "is_asked": True},
+        of_q | {"addition_id": "d", "similarity": 0.25},
+        {"image_id": "o", "outcome": "newly wrong", "addition_id": "c", "similarity": 0.125},
+    )  # fmt: skip
+    assert trail_of(layout, "q", ROUNDS)[-1] == (
+        "r01",
+        "fixed; traced by nearness, no proof of cause, to c (i, 0.875, fetched for it), "
+        "d (i, 0.250)",
+    )
+    assert trail_of(layout, "c", ROUNDS)[-1] == (
+        "r01",
+        "traced to it by nearness, no proof of cause: q (fixed, 0.875), o (newly wrong, 0.125)",
+    )
+    assert [place for place, _ in trail_of(layout, "q", ROUNDS)].count("r01") == 3
 
 
 def test_before_any_round_there_is_the_file(layout: Layout) -> None:

@@ -43,11 +43,16 @@ def stage_command(name: str, summary: str, round_name: str = "") -> click.Comman
     return command
 
 
+#: Stages that the first round does not have, and what they do with the others.
+_AFTER_THE_FIRST = {"boost": "makes", "attribute": "looks at"}
+
+
 def _check_round(stage: str, name: str, params: "Params") -> None:
-    if stage == "boost" and name == params.rounds[0]:
+    if stage in _AFTER_THE_FIRST and name == params.rounds[0]:
         raise ParamsError(
-            f"{name} is the cleaned dataset, which `databoost prepare` writes; boost makes the "
-            f"rounds after it: {', '.join(params.boosts) or 'none is declared'}"
+            f"{name} is the cleaned dataset, which `databoost prepare` writes; {stage} "
+            f"{_AFTER_THE_FIRST[stage]} the rounds after it: "
+            f"{', '.join(params.boosts) or 'none is declared'}"
         )
     if name not in params.rounds:
         raise ParamsError(
@@ -78,6 +83,9 @@ STAGE_COMMANDS = (
     ),
     stage_command(
         "boost", "Make a round's snapshot from the failures of the round before.", "r01"
+    ),
+    stage_command(
+        "attribute", "Trace what a round fixed and broke to its additions, by nearness.", "r01"
     ),
     stage_command("map", "Lay the images of all rounds out by their looks, reports/map.html."),
     stage_command(

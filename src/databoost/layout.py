@@ -91,6 +91,26 @@ class RoundLayout:
         """Picture grid of the worst misclassified validation images."""
         return self.evaluation / "misclassified.png"
 
+    @property
+    def attribution(self) -> Path:
+        """Output folder of ``attribute``; r00 has none."""
+        return self.root / "attribution"
+
+    @property
+    def traces(self) -> Path:
+        """One row an image whose answer was or is wrong and an addition that it traces to."""
+        return self.attribution / "traces.csv"
+
+    @property
+    def credits(self) -> Path:
+        """One row a class, parent and query of the additions: what traces to them."""
+        return self.attribution / "credits.csv"
+
+    @property
+    def attribution_metrics(self) -> Path:
+        """Images by outcome, and how many of them trace to an addition that speaks for it."""
+        return self.attribution / "metrics.json"
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -140,6 +140,12 @@ def shown_files(files: RoundLayout) -> list[Path]:
     return [*paths, files.confusion_picture, files.misclassified, *_files_of_making(files)]
 
 
+def attribution_files(files: RoundLayout) -> list[Path]:
+    """List what ``attribute`` has written of a round; none: it is not complete, or not at all."""
+    paths = [files.traces, files.credits, files.attribution_metrics]
+    return paths if all(path.exists() for path in paths) else []
+
+
 def flat_params(params: Params) -> dict[str, str]:
     """Give the parameters that a round depends on: ``{"train.epochs": "30", ...}``.
 

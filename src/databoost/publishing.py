@@ -4,6 +4,8 @@ All that is logged is read from DVC's outputs, so :func:`publish` fills an empty
 checkout of the data.
 """
 
+from collections.abc import Collection
+
 from databoost.errors import DatasetError, ParamsError, TrackingError, listed
 from databoost.layout import Layout
 from databoost.outcomes import Outcome, need_complete, read_outcomes
@@ -13,11 +15,19 @@ from databoost.stores import forget_warning, in_one_line, shown_uri, tracking_ur
 from databoost.tracking import log_boost
 
 
-def publish_round(layout: Layout, params: Params, name: str) -> bool:
+def publish_round(
+    layout: Layout, params: Params, name: str, *, with_attribution: bool = False
+) -> bool:
     """Log the round `name`, and earlier ones that this boost lacks; never fails for MLflow's sake.
 
     If the store is unreachable or fails, one warning goes to stderr, and none again from the same
     process group (the same ``dvc repro``) about the same store until that store has answered.
+
+    Parameters
+    ----------
+    with_attribution
+        Whether what traces to the round's additions is logged too. Right after ``evaluate`` it is
+        still that of an earlier evaluation.
 
     Returns
     -------
@@ -31,11 +41,18 @@ def publish_round(layout: Layout, params: Params, name: str) -> bool:
     """
     need_complete(layout, {"r00", name})
     names = [other for other in params.rounds if round_number(other) <= round_number(name)]
-    return publish_outcomes(layout, params, read_outcomes(layout, params, names))
+    outcomes = read_outcomes(layout, params, names)
+    attributed = [name] if with_attribution else []
+    return publish_outcomes(layout, params, outcomes, attributed=attributed)
 
 
 def publish_outcomes(
-    layout: Layout, params: Params, outcomes: list[Outcome], command: str = "databoost publish"
+    layout: Layout,
+    params: Params,
+    outcomes: list[Outcome],
+    command: str = "databoost publish",
+    *,
+    attributed: Collection[str] = (),
 ) -> bool:
     """Log rounds of one boost, r00 first, wherever they lie; never fails for MLflow's sake.
 
@@ -45,6 +62,8 @@ def publish_outcomes(
         The project whose store it is.
     command
         What logs them later, for the warning.
+    attributed
+        Names of rounds whose attribution is logged too, where there is one.
 
     Returns
     -------
@@ -53,7 +72,7 @@ def publish_outcomes(
     """
     uri = tracking_uri(layout)
     try:
-        log_boost(layout, params, outcomes)
+        log_boost(layout, params, outcomes, attributed=attributed)
     except Exception as error:  # MLflow's clients raise their own, SQLAlchemy's, requests' errors
         warn_once(layout, uri, error, command)
         return False
@@ -82,7 +101,7 @@ def publish_report(layout: Layout, params: Params) -> bool:
     outcomes = read_outcomes(layout, params, params.rounds)
     uri = tracking_uri(layout)
     try:
-        log_boost(layout, params, outcomes, with_report=True)
+        log_boost(layout, params, outcomes, attributed=params.rounds, with_report=True)
     except Exception as error:  # see publish_round
         warn_once(layout, uri, error)
         return False
@@ -91,13 +110,13 @@ def publish_report(layout: Layout, params: Params) -> bool:
 
 
 def publish(layout: Layout, params: Params) -> list[str]:
-    """Log every complete round and the report; doing it twice changes nothing.
+    """Log every complete round, its attribution and the report; doing it twice changes nothing.
 
     Returns
     -------
     list of str
-        Names of the rounds that were logged now, in order, and ``report`` if it was; those found
-        are left out.
+        Names of the rounds that were logged now, in order, ``attribution of r01`` where only that
+        was, and ``report`` if it was; what was found is left out.
 
     Raises
     ------
@@ -118,7 +137,13 @@ def publish(layout: Layout, params: Params) -> list[str]:
         )
     outcomes = read_outcomes(layout, params, params.rounds)
     try:
-        return log_boost(layout, params, outcomes, with_report=layout.report.exists())
+        return log_boost(
+            layout,
+            params,
+            outcomes,
+            attributed=params.rounds,
+            with_report=layout.report.exists(),
+        )
     except TrackingError:
         raise
     except Exception as error:  # see publish_round

@@ -10,18 +10,19 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from databoost.data.files import read_json
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import MANIFEST
 from databoost.errors import TrackingError
-from databoost.layout import Layout
-from databoost.outcomes import Outcome, flat_params, shown_files
+from databoost.layout import Layout, RoundLayout
+from databoost.outcomes import Outcome, attribution_files, flat_params, shown_files
 from databoost.params import Params
 from databoost.stores import (
     artifact_folder,
@@ -35,6 +36,8 @@ from databoost.stores import (
 KEY, ROUND, SNAPSHOT = "databoost.key", "databoost.round", "databoost.snapshot"
 #: Tag of a parent run: SHA-256 of the page that is its artifact.
 REPORT = "databoost.report"
+#: Tag of a round's run: SHA-256 of what traces to its additions, which is made after the round.
+ATTRIBUTION = "databoost.attribution"
 _NOTE = (
     "The report, one page for all rounds (accuracy, failures and what was fetched for them, audit, "
     "suspects): artifact `reports/index.html`; download it to look at it in full."
@@ -55,14 +58,25 @@ _LATER_ANSWERS = {
 
 
 def log_boost(
-    layout: Layout, params: Params, outcomes: list[Outcome], *, with_report: bool = False
+    layout: Layout,
+    params: Params,
+    outcomes: list[Outcome],
+    *,
+    attributed: Collection[str] = (),
+    with_report: bool = False,
 ) -> list[str]:
     """Log rounds of one boost, r00 first, and the report if asked to; what is there stays.
+
+    Parameters
+    ----------
+    attributed
+        Names of rounds whose attribution is logged too, where there is one.
 
     Returns
     -------
     list of str
-        Names of the rounds that were logged now, in order, and ``report`` if it was.
+        Names of the rounds that were logged now, in order, ``attribution of r01`` where only that
+        was, and ``report`` if it was.
 
     Raises
     ------
@@ -79,7 +93,8 @@ def log_boost(
         with environment(_FIRST_ANSWER):
             found = client.get_experiment_by_name(params.tracking.experiment)
         with environment(_LATER_ANSWERS):
-            return _Store(client, layout, params, found).log_boost(outcomes, with_report)
+            store = _Store(client, layout, params, found)
+            return store.log_boost(outcomes, attributed, with_report)
 
 
 class _Store:
@@ -92,10 +107,18 @@ class _Store:
         self._experiment = self._experiment_id(found)
         self._source = source_tags(layout.root)
 
-    def log_boost(self, outcomes: list[Outcome], with_report: bool) -> list[str]:
-        """Log the rounds that are missing, and the report if asked to; gives their names."""
+    def log_boost(
+        self, outcomes: list[Outcome], attributed: Collection[str], with_report: bool
+    ) -> list[str]:
+        """Log what is missing of the rounds, and the report if asked to; gives their names."""
         parent, is_finished = self._parent(outcomes[0])
-        logged = [outcome.files.name for outcome in outcomes if self._log_round(outcome, parent)]
+        logged = []
+        for outcome in outcomes:
+            name = outcome.files.name
+            run, is_new = self._log_round(outcome, parent)
+            is_told = name in attributed and self._log_attribution(run, outcome.files)
+            if is_new or is_told:
+                logged.append(name if is_new else f"attribution of {name}")
         if with_report and self._log_report(parent):
             logged.append("report")
         if self._log_progress(outcomes, parent) or logged or not is_finished:
@@ -134,12 +157,12 @@ class _Store:
         self._log(run_id, self._entries(), [])
         return run_id, False
 
-    def _log_round(self, outcome: Outcome, parent: str) -> bool:
-        """Log a round unless it is there; gives whether it was missing."""
+    def _log_round(self, outcome: Outcome, parent: str) -> tuple[Any, bool]:
+        """Log a round unless it is there; gives its run, and whether it was missing."""
         for run in self._find(outcome.key):
             if run.data.tags.get(_PARENT) == parent:
                 if run.info.status == "FINISHED":
-                    return False
+                    return run, False
                 self._client.delete_run(run.info.run_id)  # a publish that was killed left it
         tags = {
             KEY: outcome.key,
@@ -156,6 +179,21 @@ class _Store:
         for path in shown_files(outcome.files):
             self._client.log_artifact(run_id, str(path))
         self._client.set_terminated(run_id, "FINISHED")
+        return created, True
+
+    def _log_attribution(self, run: Any, files: RoundLayout) -> bool:
+        """Log a round's attribution unless the same one is there; gives whether it was missing."""
+        paths, run_id = attribution_files(files), str(run.info.run_id)
+        digest = hashlib.sha256(b"\n".join(path.read_bytes() for path in paths)).hexdigest()
+        if not paths or run.data.tags.get(ATTRIBUTION) == digest:
+            return False
+        for path in paths:
+            self._client.log_artifact(run_id, str(path), files.attribution.name)
+        counts = read_json(files.attribution_metrics)
+        values = {f"{files.attribution.name}/{name}": float(n) for name, n in counts.items()}
+        self._log(run_id, [], _metrics(values, 0))
+        # Last, so that one that was cut short is logged again.
+        self._client.set_tag(run_id, ATTRIBUTION, digest)
         return True
 
     def _log_report(self, parent: str) -> bool:

@@ -16,6 +16,7 @@ from databoost.data.tables import (
     RAW_INDEX,
     SHEET,
     SUSPECTS,
+    TRACES,
     Table,
 )
 from databoost.errors import DatasetError
@@ -70,6 +71,7 @@ def trail_of(layout: Layout, image_id: str, rounds: tuple[str, ...]) -> list[Ste
         here = layout.round(name)
         steps += [(name, told) for told in _additions(here, image_id)]
         steps += [(name, told) for told in _judgement(here, image_id)]
+        steps += [(name, told) for told in _traces(here, image_id)]
     return steps
 
 
@@ -97,7 +99,7 @@ def _beginnings(layout: Layout, image_id: str) -> Iterator[Step]:
 def _additions(here: RoundLayout, image_id: str) -> Iterator[str]:
     """Tell whether a round added the image, added others for it, or made others of it."""
     for row in _rows(here.additions, ADDITIONS, image_id):
-        asked = f"for {row.query_id} ({row.query_label})" if row.query_id else "at random"
+        asked = f"for {row.query_id} ({row.query_label})" if row.query_id else "for no failure"
         near = f", similarity {row.similarity:.3f}" if row.query_id else ""
         yield f"added {asked}{near}, made of {row.parent_id}, recipe {row.recipe}"
     fetched = _rows(here.additions, ADDITIONS, image_id, "query_id")
@@ -114,6 +116,22 @@ def _judgement(here: RoundLayout, image_id: str) -> Iterator[str]:
     for row in _rows(here.sheet, SHEET, image_id):
         verdict = f"taken for {row.predicted_label}" if row.is_misclassified else "right"
         yield (f"{row.path}, {row.label}: {verdict} (p {row.p_predicted:.3f}, loss {row.loss:.3f})")
+
+
+def _traces(here: RoundLayout, image_id: str) -> Iterator[str]:
+    """Tell what became of the image and what it traces to, or what traces to it."""
+    rows = _rows(here.traces, TRACES, image_id)
+    if rows:
+        told = (
+            f"{row.addition_id} ({row.addition_label}, {row.similarity:.3f}"
+            f"{', fetched for it' if row.is_asked else ''})"
+            for row in rows
+        )
+        yield f"{rows[0].outcome}; traced by nearness, no proof of cause, to {', '.join(told)}"
+    of_addition = _rows(here.traces, TRACES, image_id, "addition_id")
+    if of_addition:
+        told = (f"{row.image_id} ({row.outcome}, {row.similarity:.3f})" for row in of_addition)
+        yield f"traced to it by nearness, no proof of cause: {', '.join(told)}"
 
 
 def _rows(path: Path, table: Table, image_id: str, *columns: str) -> list[Any]:

@@ -70,11 +70,12 @@ def test_no_stage_that_trains_selects_or_mines_reads_held_out_images(project: Pr
     project.run_stages("ingest", "prepare")
     project.set(boost__suspects="skip")
     using = ("scores", "train r00", "candidates", "boost r01", "train r01")
-    stages = [*using[:2], "evaluate r00", *using[2:]]
+    stages = [*using[:2], "evaluate r00", *using[2:], "evaluate r01", "attribute r01"]
     told = json.loads(
         project.run(sys.executable, "-c", NOTE, *stages, **nowhere).stdout.splitlines()[-1]
     )
     assert len(told["evaluate r00"]) == 21  # 20 images and their manifest
+    using = (*using, "attribute r01")
     assert {stage: told[stage] for stage in using} == {stage: [] for stage in using}
 
     # The sheet holds what the model says of test images: turned round, it changes no addition.

@@ -62,7 +62,7 @@ def test_no_stage_reads_an_image_twice(project: Project) -> None:
     assert len(read_params(layout.params).data.sha256) == 64
     counts = counted(
         project, "ingest", "prepare", "audit", "train r00", "evaluate r00", "scores", "candidates",
-        "boost r01", "train r01", "evaluate r01", "map", "report",
+        "boost r01", "train r01", "evaluate r01", "attribute r01", "map", "report",
     )  # fmt: skip
     for stage, opened in counts.items():
         twice = {name: n for name, n in opened.items() if n > 1}
@@ -81,6 +81,14 @@ def test_no_stage_reads_an_image_twice(project: Project) -> None:
     assert every["evaluate r01"] == every["map"] == snapshots[1] + heldout
     assert 0 < every["candidates"] < snapshots[0]
     assert 0 < every["report"] <= every["map"]
+    wrong = {
+        image
+        for name in ("r00", "r01")
+        for image in read_table(layout.round(name).sheet, SHEET).query(
+            "split == 'val' and is_misclassified"
+        )["image_id"]
+    }
+    assert {Path(name).stem for name in counts["attribute r01"]} == wrong
     for strategy in ("random", "diverse", "hardest"):
         project.set(boost__strategy=strategy)
         opened = counted(project, "boost r01")["boost r01"]

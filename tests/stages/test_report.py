@@ -9,7 +9,7 @@ from handmade_rounds import MANIFEST_HEADER, declared, lay_round
 from databoost.data.files import write_json, write_text
 from databoost.data.images import write_png
 from databoost.data.tablefiles import read_table
-from databoost.data.tables import ROUNDS
+from databoost.data.tables import CREDITS, ROUNDS, TRACES
 from databoost.errors import DatasetError, TableError
 from databoost.layout import Layout
 from databoost.stages.report import report
@@ -104,6 +104,24 @@ def test_control_audit_and_scores_are_shown_where_they_exist(layout: Layout) -> 
     page = layout.report.read_text(encoding="utf-8")
     for words in ("control (random)", "n_leaks", "same file", "pictures of no class", "map.html"):
         assert words in page
+
+
+def test_traces_are_shown_once_they_are_there(layout: Layout) -> None:
+    here = layout.round("r01")
+    trace = "b2,fixed,v,i,v,c1,v,a2,b2,True,True,0.75,label\n"
+    write_text(here.traces, ",".join(TRACES.columns) + "\n" + trace)
+    write_text(here.credits, ",".join(CREDITS.columns) + "\nparent,a2,1,1,0\n")
+    report(layout, declared())
+    assert "traced" not in layout.report.read_text(encoding="utf-8")  # a part is none
+    write_text(here.attribution_metrics, "{}")
+    report(layout, declared())
+    page = layout.report.read_text(encoding="utf-8")
+    assert '<td>1 <span class="faint">100.0%</span></td>' in page
+    assert "Training images that the additions were drawn from" in page
+    assert "(no picture)" not in page
+    write_text(here.traces, "image_id\nb2\n")
+    with pytest.raises(TableError, match=r"traces\.csv lacks column outcome"):
+        report(layout, declared())
 
 
 def test_rounds_that_are_not_complete_are_refused(layout: Layout) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from handmade_rounds import declared
 
 from databoost.attribution import transition
 from databoost.data.images import Pixels, encode_png
-from databoost.data.tables import ADDITIONS, CONFUSIONS, ROUNDS, SHEET
+from databoost.data.tables import ADDITIONS, CONFUSIONS, CREDITS, ROUNDS, SHEET
+from databoost.tracing import credit_groups, trace_images
 from databoost.views.page import Report, report_page
+from databoost.views.traced import outstanding
 
 RULES = declared().report
 NASTY = '<b>&"'
@@ -142,6 +145,16 @@ def told(strategy: str = "nearest", **changes: Any) -> Report:
     return Report(**(values | changes))
 
 
+def attributed(strategy: str = "nearest", **changes: Any) -> Report:
+    """The same with traces: every image lies as near to n1 as 0.8, and to n2 as 0.6."""
+    (step,) = told(strategy).transitions
+    vectors = np.array([[1, 0]] * 3, dtype=np.float32)
+    added = np.array([[0.8, 0.6], [0.6, 0.8]], dtype=np.float32)
+    traces = trace_images(step.failures, additions(strategy), vectors, added)
+    credited = credit_groups(traces, additions(strategy))
+    return told(strategy, traces={"r01": traces}, credits={"r01": credited}, **changes)
+
+
 def everything() -> Report:
     findings = {
         "finding": ["leak", "leak", "unreadable"],
@@ -166,7 +179,7 @@ def everything() -> Report:
         "outlier_score": [0.9, 0.5, 0.0375],
         "is_outlier_issue": [False, False, True],
     }
-    return told(
+    return attributed(
         control=rounds("random", -0.25),
         audit={"shift": {"auc": 0.51234567}, "n_leaks": 2, "worst": None},
         findings=pd.DataFrame(findings),
@@ -231,8 +244,62 @@ def test_the_control_stands_beside_the_run() -> None:
 
 def test_random_additions_are_shown_for_no_failure() -> None:
     seen = Seen(report_page(told("random"), read, RULES))
-    assert "chosen at random, for no failure in particular" in seen.text
+    assert "chosen for no failure in particular" in seen.text
     assert seen.pictures() == ["i q1", f"{NASTY} q3", "i q2"]
+
+
+def test_what_is_newly_wrong_stands_beside_what_it_traces_to() -> None:
+    seen = Seen(report_page(attributed(), read, RULES))
+    n1, n2 = (
+        ["added: i n1", "parent: i pa"],
+        [f"added: {NASTY} n2", f"parent: {NASTY} pmissing (no picture)"],
+    )
+    shown = seen.pictures()
+    assert shown[-15:] == ["i q1", *n1, *n2, f"{NASTY} q3", *n1, *n2, "i q2", *n2, *n1]
+    words = " ".join(seen.text.split())
+    assert "nothing was fetched for it; near it: i 0.800" in words  # for q3
+    assert f"was right, now {NASTY} {NASTY} 0.600 i 0.800" in words  # q2: what speaks for it first
+    assert "no proof of cause" in words
+
+
+def test_random_additions_are_shown_beside_what_traces_to_them() -> None:
+    seen = Seen(report_page(attributed("random"), read, RULES))
+    assert "nothing was fetched" not in seen.text
+    assert [name for name in seen.pictures() if "added" in name][:2] == [
+        "added: i n1", f"added: {NASTY} n2",
+    ]  # fmt: skip
+    assert seen.text.count("0.800") == 3
+
+
+def test_traced_images_are_counted_by_outcome_class_parent_and_query() -> None:
+    seen = Seen(report_page(attributed(), read, RULES))
+    words = " ".join(seen.text.split())
+    assert "outcome images traced fixed 1 1 100.0% still wrong 1 1 100.0% newly wrong 1 1" in words
+    # n1 is of class i, for which nothing was newly taken; n2 of the other, which q2 is taken for.
+    assert "added traced: fixed taken for it i 2 1 1 0 1 1 1 0 " in words
+    assert f" {NASTY} 1 1 0 1 0 1 0 1 " in words
+    parents = words.partition("Training images that the additions were drawn from")[2]
+    assert parents.startswith(
+        " by the images traced to their additions more fixed than newly wrong i 1 added 1 fixed , "
+        f"0 newly wrong more newly wrong than fixed {NASTY} 1 added 0 fixed , 1 newly wrong"
+    )
+    assert "Failures that asked for additions" not in words  # q1: one fixed, one newly wrong
+
+
+def test_at_most_eight_groups_a_side_and_the_farthest_apart_first() -> None:
+    (step,) = attributed().transitions
+    numbers = range(10)
+    fetched = pd.DataFrame(
+        {"parent_id": [f"{kind}{k}" for k in numbers for kind in "gb"], "label": "i"}
+        | {"query_id": "q1", "query_label": "v"}
+    )
+    rows = [("parent", f"g{k}", 1, 9, k) for k in numbers]
+    rows += [("parent", f"b{k}", 1, 0, 11 - k) for k in reversed(numbers)]
+    credited = CREDITS.frame(dict(zip(CREDITS.columns, zip(*rows, strict=True), strict=True)))
+    (parents,) = outstanding(replace(step, fetched=fetched), credited)
+    shown = [[row["name"] for row in side] for _, side in parents["sides"]]
+    assert shown == [[f"g{k}" for k in range(8)], [f"b{k}" for k in range(8)]]
+    assert {row["label"] for _, side in parents["sides"] for row in side} == {"i"}
 
 
 def test_a_round_without_additions_and_failures() -> None:
@@ -240,7 +307,7 @@ def test_a_round_without_additions_and_failures() -> None:
     step = transition("r00", "r01", right, right, ADDITIONS.empty(), ["i", NASTY])
     words = " ".join(Seen(report_page(told(transitions=[step]), read, RULES)).text.split())
     assert "0 additions; 0 fixed , 0 still wrong , 0 newly wrong" in words
-    assert "at random" not in words
+    assert "for no failure" not in words
 
 
 def test_long_lists_are_cut_with_a_word_about_the_rest() -> None:

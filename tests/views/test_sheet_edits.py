@@ -174,7 +174,7 @@ def test_all_problems_are_told_at_once(path: Path) -> None:
         book["1"].cell(5, len(NAMES) + 3).value = "lost?"
 
     assert refusal(edit(path, change)) == [
-        "tab 1, row 5: Y5 lies outside of the columns; clear it",
+        "tab 1, row 5: AA5 lies outside of the columns; clear it",
         "tab 1, row 4: image_id is 'id9', which this sheet was not written with",
         "1 of 5 rows are missing, image id2 first; hide rows by a filter, and delete none",
         "tab 1, row 2, image id0: action is 'fly'; allowed are keep, relabel, delete, move",
@@ -284,7 +284,8 @@ def test_another_workbook_is_no_image_sheet(path: Path) -> None:
     [
         (lambda tab: tab.delete_rows(1, 9), ": the hidden tab 'databoost' was edited; make a new"),
         (lambda tab: put_at(tab, "B2", "version 9"), " is a sheet of version 9; this databoost"),
-        (lambda tab: put_at(tab, "C1", "labels"), " is a sheet of version 1; this databoost reads"),
+        (lambda tab: put_at(tab, "B2", "version 1"), " is a sheet of version 1; this databoost"),
+        (lambda tab: put_at(tab, "C1", "labels"), " is a sheet of version 2; this databoost reads"),
         (lambda tab: tab.delete_rows(6), " is cut short: its hidden tab lists 4 of 5 images"),
     ],
 )

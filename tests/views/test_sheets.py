@@ -46,21 +46,21 @@ def test_cells_are_text_and_numbers_and_never_formulas() -> None:
 def test_the_header_is_frozen_filtered_and_has_lists_to_choose_from() -> None:
     book = opened(write_sheet(rows(2), [{}, {}], ABOUT, CLASSES))
     tab = book["1"]
-    assert (tab.freeze_panes, tab.auto_filter.ref) == ("B2", "A1:V3")
+    assert (tab.freeze_panes, tab.auto_filter.ref) == ("B2", "A1:X3")
     lists = {str(rule.sqref): rule.formula1 for rule in tab.data_validations.dataValidation}
     assert lists == {"F2:F3": '"keep,relabel,delete,move"', "G2:G3": "databoost!$A$2:$A$7"}
     hidden = book[HIDDEN_TAB]
     assert hidden.sheet_state == "veryHidden"
     assert hidden.protection.sheet
     assert [cell.value for cell in hidden["A"][:7]] == ["values", *CLASSES, "train", "val"]
-    assert [cell.value for cell in hidden["B"][:5]] == ["about", "version 1", "r00", "a" * 64, "2"]
+    assert [cell.value for cell in hidden["B"][:5]] == ["about", "version 2", "r00", "a" * 64, "2"]
 
 
 def test_a_thousand_rows_a_tab() -> None:
     tabs = opened(write_sheet(rows(1001), [{}] * 1001, ABOUT, CLASSES))
     assert tabs.sheetnames == ["1", "2", HIDDEN_TAB]
     assert [tabs[name].max_row for name in ("1", "2")] == [1001, 2]
-    assert tabs["2"]["V2"].value == f"{1000:016d}"
+    assert tabs["2"]["X2"].value == f"{1000:016d}"
 
 
 def test_pictures_lie_on_their_rows_and_equal_ones_are_stored_once() -> None:

@@ -209,6 +209,34 @@ ADDITIONS = Table(
         "rank": "integer",  # the query's first addition is 1; 0: no failure asked
     },
 )
+TRACES = Table(
+    "traces",
+    {
+        "image_id": "text",  # a validation image that one of two rounds got wrong
+        "outcome": "text",
+        "label": "text",
+        "predicted_before": "text",
+        "predicted_after": "text",
+        "addition_id": "text",
+        "addition_label": "text",
+        "parent_id": "text",
+        "query_id": "text",  # the failure that asked for the addition; empty: none did
+        "is_asked": "truth",  # fetched for this very image
+        "is_near": "truth",  # among the nearest additions of the round
+        "similarity": "number",
+        "speaks_for": "text",  # label | prediction | neither
+    },
+)
+CREDITS = Table(
+    "credits",
+    {
+        "by": "text",  # class | parent | query
+        "name": "text",
+        "n_additions": "integer",
+        "n_fixed": "integer",
+        "n_newly_wrong": "integer",
+    },
+)
 RECIPES = Table(
     "recipes",
     {

@@ -8,9 +8,19 @@ from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import read_json, write_text
 from databoost.data.images import Pixels, read_image
 from databoost.data.tablefiles import read_table, write_table
-from databoost.data.tables import ADDITIONS, CONFUSIONS, CURVES, FINDINGS, ROUNDS, SHEET, SUSPECTS
+from databoost.data.tables import (
+    ADDITIONS,
+    CONFUSIONS,
+    CREDITS,
+    CURVES,
+    FINDINGS,
+    ROUNDS,
+    SHEET,
+    SUSPECTS,
+    TRACES,
+)
 from databoost.layout import Layout
-from databoost.outcomes import need_complete, read_outcomes
+from databoost.outcomes import attribution_files, need_complete, read_outcomes
 from databoost.params import Params
 from databoost.progress import confusion_rows, curve_rows, round_rows
 from databoost.publishing import publish_report
@@ -26,6 +36,7 @@ def report(layout: Layout, params: Params) -> None:
     curves = curve_rows(outcomes)
     confusions = confusion_rows(outcome.files for outcome in outcomes)
     control = read_table(layout.control, ROUNDS)
+    attributed = [files for files in map(layout.round, params.boosts) if attribution_files(files)]
     told = Report(
         boost=f"{params.tracking.boost} {params.boost.strategy}",
         classes=classes,
@@ -33,6 +44,8 @@ def report(layout: Layout, params: Params) -> None:
         control=None if control.empty else control,
         confusions=confusions,
         transitions=_transitions(layout, params.rounds, classes),
+        traces={files.name: read_table(files.traces, TRACES) for files in attributed},
+        credits={files.name: read_table(files.credits, CREDITS) for files in attributed},
         audit=read_json(layout.audit_summary) if layout.audit_summary.exists() else None,
         findings=read_table(layout.findings, FINDINGS) if layout.findings.exists() else None,
         scores=read_table(layout.scores, SUSPECTS) if layout.scores.exists() else None,

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,15 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from databoost.attribution import OUTCOMES, Transition, fixed_by_neighbours
+from databoost.attribution import NEWLY_WRONG, OUTCOMES, Transition, fixed_by_neighbours
 from databoost.data.images import Pixels
+from databoost.data.tables import CREDITS, TRACES
 from databoost.layout import SPLITS
 from databoost.sections import ReportParams
+from databoost.tracing import TRACED
 from databoost.views.charts import accuracy_chart, accuracy_range
 from databoost.views.pictures import Pictures
+from databoost.views.traced import class_credits, outstanding, shown_additions, traced_counts
 
 _LARGEST_MATRIX = 30  # classes; larger ones are read in the list of the commonest confusions
 _COMMONEST = 15
@@ -37,6 +40,8 @@ class Report:
         ``CONFUSIONS``.
     transitions
         One for each round after r00, in order.
+    traces, credits
+        ``TRACES`` and ``CREDITS`` by the round after; rounds may lack them.
     audit
         Figures of the audit by name; may be nested.
     findings
@@ -53,6 +58,8 @@ class Report:
     control: pd.DataFrame | None
     confusions: pd.DataFrame
     transitions: list[Transition]
+    traces: dict[str, pd.DataFrame] = field(default_factory=dict)
+    credits: dict[str, pd.DataFrame] = field(default_factory=dict)
     audit: dict[str, Any] | None = None
     findings: pd.DataFrame | None = None
     scores: pd.DataFrame | None = None
@@ -92,10 +99,11 @@ def report_page(told: Report, read: Callable[[str], Pixels], rules: ReportParams
         charts=_charts(told),
         table=_accuracy_table(told),
         confusions=_confusions(told),
-        rounds=[_round(step, rules.failures) for step in told.transitions],
+        rounds=[_round(told, step, rules.failures) for step in told.transitions],
         figures=_figures(told.audit or {}),
         findings=_findings(told.findings, rules.findings),
         suspects=_suspects(told.scores, rules),
+        n_traced=TRACED,
         map_picture=told.map_picture and base64.b64encode(told.map_picture).decode(),
         picture=pictures.show,
     )
@@ -183,21 +191,30 @@ def _commonest(matrices: list[np.ndarray[Any, Any]], classes: list[str]) -> list
     ]
 
 
-def _round(step: Transition, n_shown: int) -> dict[str, Any]:
-    fetched = {str(k): g.to_dict("records") for k, g in step.fetched.groupby("query_id")}
+def _round(told: Report, step: Transition, n_shown: int) -> dict[str, Any]:
+    traces = told.traces.get(step.after, TRACES.empty())
+    credited = told.credits.get(step.after, CREDITS.empty())
+    shown = shown_additions(step, traces)
+    is_mined = bool((step.fetched["query_id"] != "").any())
     groups = []
     for outcome in OUTCOMES:
         rows = step.failures[step.failures["outcome"] == outcome].to_dict("records")
-        shown = [row | {"fetched": fetched.get(row["image_id"], [])} for row in rows[:n_shown]]
-        groups.append({"outcome": outcome, "n": len(rows), "rows": shown})
+        cases = [row | {"additions": shown[row["image_id"]]} for row in rows[:n_shown]]
+        is_asking = is_mined and outcome != NEWLY_WRONG
+        is_wide = is_asking or any(case["additions"] for case in cases)
+        group = {"outcome": outcome, "n": len(rows), "rows": cases}
+        groups.append(group | {"is_asking": is_asking, "is_wide": is_wide})
     return {
         "before": step.before,
         "after": step.after,
         "groups": groups,
         "n_additions": len(step.fetched),
-        "is_mined": bool((step.fetched["query_id"] != "").any()),
+        "is_mined": is_mined,
         "by_class": step.by_class.to_dict("records"),
         "by_neighbours": fixed_by_neighbours(step).to_dict("records"),
+        "traced": traced_counts(step, traces),
+        "class_credits": class_credits(credited),
+        "outstanding": outstanding(step, credited),
     }
 
 

@@ -13,12 +13,13 @@ from databoost.data.files import sha256_of
 from databoost.data.images import ImageFiles, encode_png
 from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_table
-from databoost.data.tables import MANIFEST, SHEET, SUSPECTS
+from databoost.data.tables import MANIFEST, SHEET, SUSPECTS, TRACES
 from databoost.errors import DatasetError, listed
 from databoost.layout import SNAPSHOT_SPLITS, Layout, RoundLayout
 from databoost.ledger_edits import corrections_of
 from databoost.model.evaluation import pick_device
 from databoost.params import Params
+from databoost.tracing import told_of_addition, told_of_image
 from databoost.views.sheets import PICTURE_SIDE, READ_ONLY, About, write_sheet
 from databoost.views.thumbnails import model_inputs, thumbnail
 
@@ -50,6 +51,7 @@ def sheet_of_round(layout: Layout, params: Params, name: str, shown: pd.DataFram
     manifest = read_manifest(here.manifest, here.dataset)
     every = _with_evaluation(manifest, here).merge(_scores(layout, manifest), how="left")
     every["correction"] = _corrections(layout, manifest)
+    every = every.assign(**_attribution(manifest, here))
     files = ImageFiles([here.dataset / path for path in every["path"]], memory=_MEMORY)
     settings = params.embedding.model_copy(
         update={
@@ -183,6 +185,29 @@ def _scores(layout: Layout, manifest: pd.DataFrame) -> pd.DataFrame:
     if layout.scores.exists():
         table = read_table(layout.scores, SUSPECTS)
     return manifest[["image_id", "label"]].merge(table[columns], how="left")
+
+
+def _attribution(manifest: pd.DataFrame, here: RoundLayout) -> dict[str, list[str]]:
+    """Tell what became of validation images and what traces to what; empty before ``attribute``.
+
+    Of what an earlier round added, that round's sheet tells.
+    """
+    cells = {"outcome": [""] * len(manifest), "traces": [""] * len(manifest)}
+    if not here.traces.exists():
+        return cells
+    traces = read_table(here.traces, TRACES)
+    of_image = {str(name): rows for name, rows in traces.groupby("image_id")}
+    of_addition = {str(name): rows for name, rows in traces.groupby("addition_id")}
+    columns = ["image_id", "round_added", "query_id"]
+    for number, (name, added, query) in enumerate(manifest[columns].itertuples(index=False)):
+        if name in of_image:
+            rows = of_image[name]
+            cells["outcome"][number] = str(rows["outcome"].iloc[0])
+            cells["traces"][number] = told_of_image(rows)
+        elif added == here.name:
+            rows = of_addition.get(name, TRACES.empty())
+            cells["traces"][number] = told_of_addition(rows, query)
+    return cells
 
 
 def _corrections(layout: Layout, manifest: pd.DataFrame) -> list[str]:

@@ -18,7 +18,7 @@ from databoost.layout import SNAPSHOT_SPLITS
 from databoost.ledger_edits import CHOICES
 
 #: Version of the columns; a sheet of another one cannot be imported.
-VERSION = 1
+VERSION = 2
 ROWS_A_TAB = 1_000
 HIDDEN_TAB = "databoost"
 #: Side of a picture, in pixels.
@@ -58,6 +58,8 @@ COLUMNS = (
     Column("split", "text", 8.0),
     Column("origin", "text", 10.0),
     Column("round_added", "text", 15.0),
+    Column("outcome", "text", 14.0),
+    Column("traces", "text", 34.0),
     Column("correction", "text", 20.0),
     Column("nearest_id", "text", 20.0),
     Column("image_id", "text", 20.0),

@@ -1,0 +1,83 @@
+"""What finished studies say beside their arms: what could be made of validation accuracy.
+
+    python benchmarks/study_policies.py docs/evidence/boosting/rounds.csv
+
+Reads the table `rounds.csv` of `databoost study`; trains nothing. Three questions, each with the
+mean over arms and seeds (a *chain* is an arm with a seed) and its 95% interval by t over chains:
+
+flattery  by how much validation accuracy, which chose epoch and additions, exceeds that on `test`
+rollback  what taking a chain's round of best validation accuracy, instead of its last, changes on
+          `test`: what acceptance of rounds by validation would bring
+epochs    how often the best epoch lies in each quarter of the training
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import STUDY_ROUNDS
+
+
+def interval(values: np.ndarray) -> str:
+    """Write the mean of values and its 95% interval by t."""
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return f"{mean:+.3f}"
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
+
+
+def flattery(rounds: pd.DataFrame) -> None:
+    """Print validation minus test accuracy, round by round."""
+    print("validation minus test accuracy")
+    for name, rows in rounds.groupby("round"):
+        # r00 is the same for all arms of a seed.
+        rows = rows.drop_duplicates("seed") if name == "r00" else rows
+        gap = (rows["val_accuracy"] - rows["test_accuracy"]).to_numpy()
+        print(f"  {name}: {interval(gap)}, {len(gap)} trainings")
+
+
+def rollback(rounds: pd.DataFrame) -> None:
+    """Print what choosing the round by validation changes on test."""
+    gains, n_other = [], 0
+    for _, chain in rounds.groupby(["arm", "seed"]):
+        chain = chain.sort_values("round")
+        best, last = chain.loc[chain["val_accuracy"].idxmax()], chain.iloc[-1]
+        n_other += best["round"] != last["round"]
+        gains.append(best["test_accuracy"] - last["test_accuracy"])
+    print(
+        f"the round of best validation accuracy instead of the last: {n_other} of {len(gains)} "
+        f"chains choose another round; test accuracy {interval(np.array(gains))}"
+    )
+
+
+def epochs(rounds: pd.DataFrame, n_epochs: int) -> None:
+    """Print in which quarter of the training the best epoch lies."""
+    trained = rounds[(rounds["round"] != "r00") & (rounds["n_added"] > 0)]
+    quarters = np.minimum(4 * (trained["best_epoch"] - 1) // n_epochs, 3)
+    shares = [f"{float((quarters == quarter).mean()):.2f}" for quarter in range(4)]
+    print(f"best epoch by quarter of {n_epochs}: {' '.join(shares)} of {len(trained)} trainings")
+
+
+def main() -> None:
+    """Read the tables named on the command line, and answer for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tables", type=Path, nargs="+", help="rounds.csv of studies")
+    parser.add_argument("--epochs", type=int, default=40, help="train.epochs of the studies")
+    arguments = parser.parse_args()
+    for path in arguments.tables:
+        rounds = read_table(path, STUDY_ROUNDS)
+        print(f"{path}: {rounds['arm'].nunique()} arms, {rounds['seed'].nunique()} seeds")
+        flattery(rounds)
+        rollback(rounds)
+        epochs(rounds, arguments.epochs)
+
+
+if __name__ == "__main__":
+    main()
