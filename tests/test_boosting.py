@@ -14,6 +14,7 @@ from databoost.boosting import (
     Rules,
     choose_deepening,
     choose_nearest,
+    most_wanted,
     stop_reason,
 )
 from databoost.candidates.search import Neighbours
@@ -388,3 +389,24 @@ def test_what_a_query_gets_may_have_to_come_from_different_parents():
         *((0, 0, 1), (1, 2, 1)),
         *((0, 1, 2), (1, 4, 2)),
     ]
+
+
+def test_a_query_that_stands_for_several_gets_as_many_in_a_turn():
+    neighbours = make_neighbours(
+        [(0, 0.875), (1, 0.75), (2, 0.625), (3, 0.5)], [(4, 0.8125), (5, 0.6875), (6, 0.25)]
+    )
+    rules = Rules(n_each=2, room=PLENTY, weights=np.array([2, 1]))
+    choice = choose_nearest(neighbours, zeros(2), make_pool(7), rules)
+    first, second = [(0, 0, 1), (1, 4, 1), (0, 1, 2)], [(1, 5, 2), (0, 2, 3), (0, 3, 4)]
+    assert given(choice) == first + second
+    assert choice.is_complete
+    short = Rules(n_each=9, room=4, weights=np.array([2, 1]))
+    assert given(choose_nearest(neighbours, zeros(2), make_pool(7), short)) == [*first, second[0]]
+
+
+def test_the_most_that_one_query_can_get():
+    assert most_wanted(Rules(n_each=3, room=PLENTY), 5) == 3
+    assert most_wanted(Rules(n_each=PLENTY, room=11), 5) == 3
+    assert most_wanted(Rules(n_each=2, room=PLENTY, weights=np.array([4, 1])), 2) == 8
+    assert most_wanted(Rules(n_each=PLENTY, room=11, weights=np.array([4, 1])), 2) == 12
+    assert most_wanted(Rules(n_each=3, room=PLENTY), 0) == 0

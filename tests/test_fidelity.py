@@ -20,4 +20,5 @@ def test_the_least_like_are_dropped_the_higher_id_first():
     assert np.flatnonzero(least_like(similarities, 0.2)).tolist() == [3]
     assert np.flatnonzero(least_like(similarities, 0.59)).tolist() == [1, 3]
     assert not least_like(similarities, 0.19).any()
+    assert least_like(np.arange(100.0), 0.29).sum() == 29  # 0.29 * 100 is 28.999...
     assert least_like(np.empty(0), 0.9).tolist() == []

@@ -148,6 +148,13 @@ def test_rounds_that_are_no_chain_are_refused(
         parse_params(changed(values, rounds=rounds, boosts=boosts))
 
 
+def test_groups_of_failures_have_no_label_of_their_own(values: dict[str, Any]) -> None:
+    assert parse_params(changed(values, boost__clusters=3)).boost.clusters == 3
+    bad = changed(values, **{"boost__clusters": 3, "boost__labels": "same"})
+    with pytest.raises(ParamsError, match="clusters is 3 and labels 'same'"):
+        parse_params(bad)
+
+
 def test_devices_are_what_lightning_takes(values: dict[str, Any]) -> None:
     for given, taken in (("auto", "auto"), (2, 2), ([0, 1], (0, 1))):
         assert parse_params(changed(values, train__devices=given)).train.devices == taken

@@ -115,7 +115,10 @@ def addition_rows(
         "label": picked["label"].to_numpy(),
         "parent_id": picked["parent_id"].to_numpy(),
         "recipe": recipe_names(picked),
-        "strategy": [strategy] * len(chosen),
+        # Beside the neighbours of failures, `nearest` may add some at random.
+        "strategy": [
+            "random" if strategy == "nearest" and query < 0 else strategy for query in asked
+        ],
         "query_id": of_query("image_id"),
         "query_label": of_query("label"),
         "query_predicted_label": of_query("predicted_label"),

@@ -35,7 +35,8 @@ class Addition:
     query
         Position of the query that asked for it; -1 if none did.
     similarity
-        Cosine similarity of both, -1 to 1; nan if no query asked.
+        Cosine similarity of both, -1 to 1 (of a group of failures, that to its middle); nan if no
+        query asked.
     rank
         1 for the query's first addition, 2 for its second, ...; 0 if no query asked.
     """
@@ -73,7 +74,7 @@ class Rules:
     Attributes
     ----------
     n_each
-        Candidates that each query wants.
+        Candidates that each query wants, for each failure that it stands for.
     room
         Additions that there is room for.
     same_label
@@ -82,6 +83,9 @@ class Rules:
         Additions from one parent, those of earlier rounds counted; 0: no cap.
     distinct_parents
         Whether a query's additions of this round must all come from different parents.
+    weights
+        (n_queries,) how many failures each query stands for, so how many candidates it gets in one
+        turn; None: one each.
     """
 
     n_each: int
@@ -89,6 +93,11 @@ class Rules:
     same_label: bool = False
     max_per_parent: int = 0
     distinct_parents: bool = False
+    weights: Ids | None = None
+
+    def weights_of(self, n_queries: int) -> list[int]:
+        """Candidates that each of the queries gets in one turn."""
+        return [1] * n_queries if self.weights is None else self.weights.tolist()
 
 
 @dataclass(frozen=True)
@@ -115,10 +124,16 @@ def choose_nearest(neighbours: Neighbours, query_labels: Ids, pool: Pool, rules:
     """
     lists = _Lists(neighbours, query_labels, pool, rules)
     additions: list[Addition] = []
+    turn = [
+        query
+        for query, weight in enumerate(rules.weights_of(len(query_labels)))
+        for _ in range(weight)
+    ]
+    ranks: Counter[int] = Counter()
     is_complete = True
-    for turn in range(1, rules.n_each + 1):
-        waiting = [offer for query in range(len(query_labels)) if (offer := lists.offer(query))]
-        is_complete &= len(waiting) == len(query_labels)
+    for _ in range(rules.n_each):
+        waiting = [offer for query in turn if (offer := lists.offer(query))]
+        is_complete &= len(waiting) == len(turn)
         if not waiting:
             break
         heapq.heapify(waiting)
@@ -126,7 +141,8 @@ def choose_nearest(neighbours: Neighbours, query_labels: Ids, pool: Pool, rules:
             distance, query, candidate = heapq.heappop(waiting)
             if lists.is_free(query, candidate):
                 lists.take(query, candidate)
-                additions.append(Addition(candidate, query, -distance, turn))
+                ranks[query] += 1
+                additions.append(Addition(candidate, query, -distance, ranks[query]))
             elif offer := lists.offer(query):
                 heapq.heappush(waiting, offer)
             else:
@@ -150,14 +166,20 @@ def choose_deepening(
         Gives each query its k nearest candidates, used ones among them. It is called with k at
         most `DEEPEST`: a query whose nearest so many are all taken goes without.
     """
-    share = min(rules.n_each, -(-rules.room // max(1, len(query_labels))))
-    depth = 8 * max(1, share)
+    depth = 8 * max(1, most_wanted(rules, len(query_labels)))
     while True:
         depth = min(depth, DEEPEST, len(pool.used))
         choice = choose_nearest(search(depth), query_labels, pool, rules)
         if choice.is_complete or depth == min(DEEPEST, len(pool.used)):
             return choice.additions
         depth *= 8
+
+
+def most_wanted(rules: Rules, n_queries: int) -> int:
+    """Count the candidates that one query may get at most, if all have their share of the room."""
+    weights = rules.weights_of(n_queries)
+    n_turns = min(rules.n_each, -(-rules.room // max(1, sum(weights))))
+    return n_turns * max(weights, default=0)
 
 
 def stop_reason(n_queries: int, n_additions: int, room_before: int | None) -> Stop | None:

@@ -51,5 +51,6 @@ def least_like(similarities: npt.NDArray[np.float64], share: float) -> npt.NDArr
     """
     order = np.lexsort((-np.arange(len(similarities)), similarities))
     is_dropped = np.zeros(len(similarities), dtype=np.bool_)
-    is_dropped[order[: int(share * len(similarities))]] = True
+    n_dropped = int(round(share * len(similarities), _DECIMALS))  # 0.29 * 100 is 28.999...
+    is_dropped[order[:n_dropped]] = True
     return is_dropped

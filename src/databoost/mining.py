@@ -13,8 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from databoost.additions import candidate_pool, wanted_additions
-from databoost.boosting import Addition, Ids, Pool, Rules, choose_deepening
-from databoost.candidates.embedding import Embedder, load_embedder
+from databoost.boosting import Addition, Ids, Pool, Rules, choose_deepening, most_wanted
+from databoost.candidates.embedding import (
+    Embedder,
+    Vectors,
+    embed_files,
+    load_exact_embedder,
+)
 from databoost.candidates.exact import Embeddings, Queries
 from databoost.candidates.judging import judge_candidates
 from databoost.candidates.reranking import DEEPEST, Reranking, embed_some
@@ -22,7 +27,6 @@ from databoost.candidates.search import Neighbours, find_neighbours, load_embedd
 from databoost.clusters import error_clusters
 from databoost.data.datasets import read_classes
 from databoost.data.files import read_json
-from databoost.data.resizing import TapStore
 from databoost.drawing import Contents, files_of
 from databoost.fidelity import least_like, parent_similarities
 from databoost.layout import Layout, RoundLayout
@@ -75,9 +79,9 @@ class Mine:
             return [], None
         classes = read_classes(self.layout.classes)
         pool = self._pool(classes)
+        found, measured = ([], None) if is_filled else self._mixed(pool, classes, wanted)
         if settings.strategy == "nearest":
-            return self._nearest_and_random(pool, classes, wanted)
-        found, _ = ([], None) if is_filled else self._nearest(pool, classes, wanted)
+            return found, measured
         # At equal size: as many as asked for, or as the neighbours would have been.
         return self._control(pool, classes, wanted if is_filled else len(found)), None
 
@@ -88,13 +92,13 @@ class Mine:
             return pool
         names = sorted(set(self.recipes["parent_id"]))  # as candidate_pool codes them
         rows = self.manifest.set_index("image_id", drop=False).loc[names]
-        parents = embed_images(self.layout, self.params, self.before, rows, self.contents)
+        parents = self._embed(rows)
         embeddings = load_embeddings(self.layout.embeddings)
         similarities = parent_similarities(embeddings, pool.parents, parents)
         is_dropped = least_like(similarities, self.params.boost.drop_unlike)
         return replace(pool, used=pool.used | is_dropped)
 
-    def _nearest_and_random(
+    def _mixed(
         self, pool: Pool, classes: list[str], wanted: int
     ) -> tuple[list[Addition], float | None]:
         """Choose neighbours, and leave a share of the additions to chance."""
@@ -119,7 +123,7 @@ class Mine:
     ) -> tuple[list[Addition], float | None]:
         """Choose neighbours; the recall is that of the search among the stored vectors."""
         settings = self.params.boost
-        vectors = embed_images(self.layout, self.params, self.before, self.queries, self.contents)
+        vectors = self._embed(self.queries)
         embeddings = load_embeddings(self.layout.embeddings)
 
         def search(k: int, params: SearchParams = self.params.search) -> Neighbours:
@@ -127,11 +131,9 @@ class Mine:
 
         labels = np.array([classes.index(label) for label in self.queries["label"]], dtype=np.int64)
         n_each = wanted if settings.additions else settings.neighbors
-        asking = np.arange(len(labels))
+        asking, weights = np.arange(len(labels)), None
         if settings.clusters and len(labels):
-            asking, vectors = error_clusters(vectors, settings.clusters, settings.seed)
-            # A group has what its failures would have had.
-            n_each = -(-n_each * len(labels) // len(asking))
+            asking, vectors, weights = error_clusters(vectors, settings.clusters, settings.seed)
             labels = labels[asking]
         rules = Rules(
             n_each,
@@ -139,6 +141,7 @@ class Mine:
             settings.labels == "same",
             settings.max_per_parent,
             settings.distinct_parents,
+            weights,
         )
         if settings.strategy != "nearest":  # only their number counts
             return choose_deepening(search, labels, pool, rules), None
@@ -162,9 +165,10 @@ class Mine:
         """Give the search whose first neighbours are those of float32 vectors."""
         if read_json(self.layout.embedder)["precision"] == "float32":
             return search
-        # As deep as the first search goes (see choose_deepening), within reason.
-        share = min(rules.n_each, -(-rules.room // len(labels)))
-        depth = min(8 * share, DEEPEST)
+        # As deep as the first search goes (see choose_deepening), within reason; what a parent
+        # that has served the query takes up is not known yet.
+        depth = DEEPEST if rules.distinct_parents else 8 * most_wanted(rules, len(labels))
+        depth = min(depth, DEEPEST)
         counts, cap = pool.parent_counts, rules.max_per_parent
         capped = [parent for parent, n_added in counts.items() if cap and n_added >= cap]
         is_free = ~pool.used & ~np.isin(pool.parents, capped)
@@ -193,8 +197,10 @@ class Mine:
             return choose_hardest(n, offered, self._judge(offered), pool, cap)
         raw = rows[rows["origin"] == "raw"]
         embeddings = load_embeddings(self.layout.embeddings)
-        there = embed_images(self.layout, self.params, self.before, raw, self.contents)
-        added = embeddings[np.flatnonzero(pool.used)].astype(np.float32)
+        there = self._embed(raw)
+        # Not `pool.used`: what the gate drops is not there.
+        is_there = candidate_pool(self.recipes, self.manifest, classes).used
+        added = embeddings[np.flatnonzero(is_there)].astype(np.float32)
         vectors = embeddings[offered].astype(np.float32)
         return choose_diverse(n, offered, vectors, np.concatenate([there, added]), pool, cap)
 
@@ -215,6 +221,12 @@ class Mine:
             device,
             self.contents.keep,
         )
+
+    def _embed(self, rows: pd.DataFrame) -> Vectors:
+        """Embed images of the snapshot."""
+        files = files_of(self.before, rows, self.contents)
+        embedder = _embedder(self.layout, self.params)
+        return embed_files(embedder, files, self.params.embedding.batch_size)
 
     def _embed_candidates(self, candidates: Ids) -> Embeddings:
         recipes = self.recipes.iloc[candidates]
@@ -238,18 +250,4 @@ class Mine:
 
 def _embedder(layout: Layout, params: Params) -> Embedder:
     # What is compared to the last digit is embedded in float32, whatever the candidates were.
-    settings = params.embedding.model_copy(update={"precision": "float32"})
-    return load_embedder(settings, layout.root, pick_device(params.train))
-
-
-def embed_images(
-    layout: Layout, params: Params, of: RoundLayout, rows: pd.DataFrame, contents: Contents
-) -> npt.NDArray[np.float32]:
-    """Embed images of a snapshot."""
-    embedder = _embedder(layout, params)
-    images = TapStore(files_of(of, rows, contents), embedder.image_size)
-    size = params.embedding.batch_size
-    starts = range(0, len(images), size)
-    return np.concatenate(
-        [embedder.embed(images.batch(slice(start, start + size))) for start in starts]
-    )
+    return load_exact_embedder(params.embedding, layout.root, pick_device(params.train))

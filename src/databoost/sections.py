@@ -1,8 +1,8 @@
 """The sections of ``params.yaml``: every key with its type and bounds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -174,6 +174,15 @@ class BoostParams(Section):
     max_additions: Count
     size_limit: Count
     seed: Seed
+
+    @model_validator(mode="after")
+    def _groups_have_no_label_of_their_own(self) -> Self:
+        if self.clusters and self.labels == "same":
+            raise ValueError(
+                f"clusters is {self.clusters} and labels 'same'; a group holds failures of several "
+                "labels: set labels to any, or clusters to 0"
+            )
+        return self
 
 
 class AuditParams(Section):

@@ -91,7 +91,7 @@ def choose_failing(
     n, max_per_parent
         As in :func:`take_in_order`.
     failures
-        (n_classes,) misclassified images of each class. Shares are handed out by highest averages
+        (n_classes,) images of each class that ask for additions. Shares are handed out by highest averages
         (d'Hondt); a class without failures has none, one without candidates leaves its share to
         the others.
     seed

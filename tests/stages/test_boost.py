@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from projects import make_project
 
+from databoost import mining
 from databoost.candidates.embedding import load_embedder
 from databoost.candidates.search import load_embeddings
 from databoost.data.images import ImageFiles
@@ -62,6 +63,9 @@ def test_a_share_of_as_many_as_the_neighbours_are(layout: Layout) -> None:
     assert n_nearest == 2 * len(failures(layout))
     assert (mixed["query_id"] != "").sum() == n_nearest
     assert (mixed["query_id"] == "").sum() == round(n_nearest / 3)
+    assert (mixed["strategy"] == "random").tolist() == (mixed["query_id"] == "").tolist()
+    control = boosted(layout, neighbors=2, random_share=0.25, strategy="random")
+    assert len(control) == len(mixed)
 
 
 def test_the_candidates_least_like_their_parents_are_never_added(layout: Layout) -> None:
@@ -93,12 +97,32 @@ def test_the_candidates_least_like_their_parents_are_never_added(layout: Layout)
 def test_groups_of_failures_ask_for_as_much_as_their_failures(layout: Layout) -> None:
     wrong = failures(layout)
     chosen = boosted(layout, neighbors=2, clusters=3)
-    assert set(chosen["query_id"]) <= set(wrong["image_id"])
     shares = Counter(chosen["query_id"])
+    assert set(shares) <= set(wrong["image_id"])
     assert len(shares) == 3
-    assert set(shares.values()) == {-(-2 * len(wrong) // 3)}
+    assert sum(shares.values()) == 2 * len(wrong)
+    assert all(share % 2 == 0 for share in shares.values())
     labels = dict(zip(wrong["image_id"], wrong["label"], strict=True))
     assert chosen["query_label"].tolist() == [labels[name] for name in chosen["query_id"]]
+    for name, rows in chosen.groupby("query_id"):
+        assert sorted(rows["rank"]) == list(range(1, shares[str(name)] + 1))
+
+
+def test_the_gate_does_not_count_as_there_what_it_drops(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[int] = []
+
+    def choose(
+        n: int, offered: object, vectors: object, present: np.ndarray, pool: object, cap: int
+    ) -> list[object]:
+        there.append(len(present))
+        return []
+
+    monkeypatch.setattr(mining, "choose_diverse", choose)
+    boosted(layout, strategy="diverse", additions=5, drop_unlike=0.5)
+    manifest = read_table(layout.round("r00").manifest, MANIFEST)
+    assert there == [(manifest["split"] == "train").sum()]
 
 
 def test_a_failure_is_served_from_different_parents(layout: Layout) -> None:

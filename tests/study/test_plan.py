@@ -111,6 +111,9 @@ def test_a_pool_that_cannot_give_the_additions_is_refused(
     with pytest.raises(ParamsError, match=r"arms\.small: boost\.pool is 39, of which .* 40 add"):
         read_study(written(tmp_path, arm % 39), params)
     assert "small" in read_study(written(tmp_path, arm % 40), params).arms
+    growing = arm.replace("additions: 40", "additions: [10, 40]")
+    with pytest.raises(ParamsError, match=r"boost\.pool is 39, of which .* 40 add"):
+        read_study(written(tmp_path, growing % 39), params)
     other = arm.replace(strategy, "random")
     assert "small" in read_study(written(tmp_path, other % 39), params).arms
 

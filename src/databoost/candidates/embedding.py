@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from databoost.data.images import ImageFiles
+from databoost.data.resizing import TapStore
 from databoost.errors import ParamsError, WeightsError
 from databoost.model.architectures import FIXED, architecture_names, build_model, refusal
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, load_tensors
@@ -208,6 +210,25 @@ def pick_precision(params: EmbeddingParams, device: torch.device) -> EmbeddingPa
         asked = [getattr(torch.cpu, name, None) for name in names]
         is_short = device.type == "cpu" and any(ask is not None and ask() for ask in asked)
     return params.model_copy(update={"precision": "bfloat16" if is_short else "float32"})
+
+
+def load_exact_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> Embedder:
+    """Load the embedder in float32, whatever the candidates were embedded in.
+
+    Vectors that are compared to the last digit come of it. Parameters and errors are those of
+    :func:`load_embedder`.
+    """
+    return load_embedder(params.model_copy(update={"precision": "float32"}), root, device)
+
+
+def embed_files(embedder: Embedder, files: ImageFiles, batch_size: int) -> Vectors:
+    """Embed images, each read once: (n, dimension) float32 unit vectors in their order."""
+    return np.concatenate(
+        [
+            embedder.embed(TapStore(images, embedder.image_size).batch(slice(None)))
+            for images in files.parts(batch_size)
+        ]
+    )
 
 
 def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> Embedder:
