@@ -91,9 +91,9 @@ def choose_failing(
     n, max_per_parent
         As in :func:`take_in_order`.
     failures
-        (n_classes,) images of each class that ask for additions. Shares are handed out by highest averages
-        (d'Hondt); a class without failures has none, one without candidates leaves its share to
-        the others.
+        (n_classes,) images of each class that ask for additions. Shares are handed out by highest
+        averages (d'Hondt); a class without failures has none, one without candidates leaves its
+        share to the others.
     seed
         Of the draw.
     """
