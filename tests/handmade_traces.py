@@ -7,7 +7,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from databoost.attribution import FIXED, NEWLY_WRONG, STILL_WRONG
-from databoost.data.tables import ADDITIONS
+from databoost.data.files import sha256_of, write_json
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import ADDITIONS, CREDITS, TRACES
+from databoost.layout import RoundLayout
 
 
 def failures(*rows: tuple[str, str, str, str, str]) -> pd.DataFrame:
@@ -34,6 +37,18 @@ def additions(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
         "rank": [int(bool(query)) for query in queries],
     }
     return ADDITIONS.frame(values)
+
+
+def make_current(here: RoundLayout) -> None:
+    """Lay what a round's attribution lacks, and have it be of the sheet and additions there."""
+    tables = {here.additions: ADDITIONS, here.traces: TRACES, here.credits: CREDITS}
+    for path, table in tables.items():
+        if not path.exists():
+            write_table(path, table.empty(), table)
+    if not here.attribution_metrics.exists():
+        write_json(here.attribution_metrics, {})
+    digests = {"sheet": sha256_of(here.sheet), "additions": sha256_of(here.additions)}
+    write_json(here.attribution_inputs, digests | {"previous_sheet": ""})
 
 
 def plane(*cosines: float) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any
 import openpyxl
 import pytest
 from click.testing import CliRunner, Result
-from handmade_traces import additions, failures, plane
+from handmade_traces import additions, failures, make_current, plane
 from sheet_project import HEADER, LABELS, N_TRAIN, lay_scores, lay_sheet_project
 
 from databoost.attribution import FIXED, NEWLY_WRONG
@@ -215,7 +215,9 @@ def test_outcomes_and_traces_are_told_once_they_are_known(layout: Layout) -> Non
     )
     rows = additions((added, "=1+1", given[0], ""), ("ffff", "7", given[0], fixed))
     traces = trace_images(images, rows, plane(1, 0), plane(0.6, 0.8))
-    write_table(layout.round("r01").traces, traces, TRACES)
+    here = layout.round("r01")
+    write_table(here.traces, traces, TRACES)
+    make_current(here)
     told("sheet", "r01", "--overwrite")
     found = {row["image_id"]: (row["outcome"], row["traces"]) for row in cells(R01_FILE)}
     short = added[:4]
@@ -224,6 +226,10 @@ def test_outcomes_and_traces_are_told_once_they_are_known(layout: Layout) -> Non
     assert found.pop(added) == (None, "near 1 fixed, 1 newly wrong")
     assert set(found.values()) == {(None, None)}
     assert told("corrections", "import", str(R01_FILE))[-1] == "0 added, 0 changed, 0 removed"
+    sheet = read_table(here.sheet, SHEET)
+    write_table(here.sheet, sheet.assign(loss=sheet["loss"] + 1), SHEET)  # as evaluate alone would
+    told("sheet", "r01", "--overwrite")
+    assert {(row["outcome"], row["traces"]) for row in cells(R01_FILE)} == {(None, None)}
 
 
 def test_a_sheet_of_some_ids(layout: Layout) -> None:

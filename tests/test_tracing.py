@@ -1,16 +1,33 @@
 """What traces to which addition, on tables and vectors written by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-from handmade_traces import ADDED, FAILURES, NEARNESS, ON_AXIS, additions, failures, plane
+from handmade_traces import (
+    ADDED,
+    FAILURES,
+    NEARNESS,
+    ON_AXIS,
+    additions,
+    failures,
+    make_current,
+    plane,
+)
 
 from databoost.attribution import FIXED, NEWLY_WRONG, STILL_WRONG
+from databoost.data.files import write_text
+from databoost.data.tablefiles import write_table
 from databoost.data.tables import ADDITIONS, CREDITS, TRACES
-from databoost.errors import DatasetError
+from databoost.errors import DatasetError, TableError
+from databoost.layout import Layout, RoundLayout
 from databoost.tracing import (
     TRACED,
     credit_groups,
+    input_digests,
+    is_current,
+    read_traces,
     told_of_addition,
     told_of_image,
     trace_counts,
@@ -157,3 +174,57 @@ def test_outcomes_of_many_images_are_counted_once_a_group() -> None:
         ["parent", "p", 2, 1, 1],
         ["parent", "r", 1, 1, 1],
     ]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> RoundLayout:
+    """A round whose attribution is current."""
+    here = Layout(tmp_path).round("r01")
+    write_text(here.sheet, "sheet\n")
+    write_table(here.additions, ADDED, ADDITIONS)
+    write_table(here.traces, traced(), TRACES)
+    make_current(here)
+    return here
+
+
+def test_traces_of_the_sheet_and_additions_that_lie_here_are_read(here: RoundLayout) -> None:
+    assert is_current(here)
+    assert read_traces(here)["image_id"].tolist() == traced()["image_id"].tolist()
+
+
+@pytest.mark.parametrize("name", ["sheet", "additions"])
+def test_traces_are_stale_once_what_they_were_made_of_is_another(
+    here: RoundLayout, name: str
+) -> None:
+    path: Path = getattr(here, name)
+    before = path.read_text()
+    write_text(path, f"{before}more\n")
+    assert not is_current(here)
+    assert read_traces(here).empty
+    assert list(read_traces(here).columns) == list(TRACES.columns)
+    write_text(path, before)
+    assert is_current(here)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sheet", "additions", "traces", "credits", "attribution_metrics", "attribution_inputs"],
+)
+def test_an_attribution_that_lacks_a_file_is_not_current(here: RoundLayout, name: str) -> None:
+    getattr(here, name).unlink()
+    assert not is_current(here)
+    assert read_traces(here).empty
+
+
+def test_an_attribution_with_damaged_inputs_is_an_error(here: RoundLayout) -> None:
+    write_text(here.attribution_inputs, "{")
+    with pytest.raises(TableError, match=r"inputs\.json is not readable JSON"):
+        read_traces(here)
+
+
+def test_digests_of_what_traces_are_made_of(here: RoundLayout) -> None:
+    before = RoundLayout(here.root.with_name("r00"), "r00")
+    write_text(before.sheet, "sheet\n")
+    digests = input_digests(before, here)
+    assert list(digests) == ["sheet", "previous_sheet", "additions"]
+    assert digests["sheet"] == digests["previous_sheet"] != digests["additions"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from handmade_rounds import declared, edit_json, lay_round
+from handmade_traces import make_current
 
 from databoost import tracking
 from databoost.data.files import write_bytes, write_text
@@ -146,6 +147,18 @@ def test_files_and_dataset_of_a_child(layout: Layout) -> None:
         assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
 
 
+def test_a_manifest_that_dvc_links_to_its_cache_is_named_by_its_place(
+    layout: Layout, tmp_path: Path
+) -> None:
+    manifest, cached = layout.round("r00").manifest, tmp_path / "cache" / "ab12"
+    cached.parent.mkdir()
+    manifest.rename(cached)
+    manifest.symlink_to(cached)
+    assert publish_round(layout, declared(), "r00")
+    (used,) = Seen(layout).children[0].inputs.dataset_inputs
+    assert json.loads(used.dataset.source) == {"uri": "data/rounds/r00/manifest.csv"}
+
+
 def test_publishing_twice_changes_nothing(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(layout.root)
     publish(Layout(Path()), declared())
@@ -206,6 +219,7 @@ def lay_attribution(layout: Layout, **counts: int) -> None:
     write_text(here.traces, "traces\n")
     write_text(here.credits, "credits\n")
     write_text(here.attribution_metrics, json.dumps(COUNTS | counts))
+    make_current(here)
 
 
 def attribution_of(seen: Seen, run: Any) -> tuple[set[str], dict[str, list[tuple[int, float]]]]:
@@ -249,6 +263,20 @@ def test_publish_logs_an_attribution_that_is_missing_or_another(layout: Layout) 
     run = Seen(layout).children[1]
     assert run.data.metrics["attribution/n_fixed"] == 4
     assert publish(layout, declared()) == []
+
+
+@pytest.mark.parametrize("name", ["sheet", "additions"])
+def test_an_attribution_of_another_sheet_or_additions_is_not_logged(
+    layout: Layout, name: str
+) -> None:
+    lay_attribution(layout)
+    write_text(getattr(layout.round("r01"), name), "another\n")
+    assert publish(layout, declared()) == ["r00", "r01"]
+    assert publish_round(layout, declared(), "r01", with_attribution=True)
+    seen = Seen(layout)
+    assert attribution_of(seen, seen.children[1]) == (set(), {})
+    make_current(layout.round("r01"))
+    assert publish(layout, declared()) == ["attribution of r01"]
 
 
 def test_publish_logs_a_round_with_its_attribution_at_once(layout: Layout) -> None:

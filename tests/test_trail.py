@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from handmade_traces import make_current
 
 from databoost.data.files import write_text
 from databoost.data.tablefiles import write_table
@@ -126,6 +127,7 @@ def test_what_traces_to_what_is_told_in_the_round(layout: Layout) -> None:
         of_q | {"addition_id": "d", "similarity": 0.25},
         {"image_id": "o", "outcome": "newly wrong", "addition_id": "c", "similarity": 0.125},
     )  # fmt: skip
+    make_current(layout.round("r01"))
     assert trail_of(layout, "q", ROUNDS)[-1] == (
         "r01",
         "fixed; traced by nearness, no proof of cause, to c (i, 0.875, fetched for it), "
@@ -136,6 +138,9 @@ def test_what_traces_to_what_is_told_in_the_round(layout: Layout) -> None:
         "traced to it by nearness, no proof of cause: q (fixed, 0.875), o (newly wrong, 0.125)",
     )
     assert [place for place, _ in trail_of(layout, "q", ROUNDS)].count("r01") == 3
+    lay(layout.round("r01").sheet, SHEET, {"image_id": "q"})  # as evaluate alone would
+    for image_id in "qc":
+        assert not [told for _, told in trail_of(layout, image_id, ROUNDS) if "traced" in told]
 
 
 def test_before_any_round_there_is_the_file(layout: Layout) -> None:

@@ -111,6 +111,11 @@ class RoundLayout:
         """Images by outcome, and how many of them trace to an addition that speaks for it."""
         return self.attribution / "metrics.json"
 
+    @property
+    def attribution_inputs(self) -> Path:
+        """SHA-256 of what ``attribute`` read of rounds, by which a stale attribution is told."""
+        return self.attribution / "inputs.json"
+
 
 @dataclass(frozen=True)
 class Layout:

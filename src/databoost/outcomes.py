@@ -16,6 +16,7 @@ from databoost.data.tables import CURVE
 from databoost.errors import DatasetError
 from databoost.layout import SPLITS, Layout, RoundLayout
 from databoost.params import Params, round_number
+from databoost.tracing import is_current
 
 #: Sections that name rounds or runs and change nothing about the content of one.
 _UNKEYED_SECTIONS = {"rounds", "boosts", "tracking", "scores", "map", "report"}
@@ -46,6 +47,8 @@ class Outcome:
         ``CURVE``: one row an epoch.
     stop
         Why no round can follow; empty if one can.
+    settings
+        See :func:`flat_params`.
     """
 
     files: RoundLayout
@@ -55,6 +58,7 @@ class Outcome:
     metrics: dict[str, float]
     curve: pd.DataFrame
     stop: str
+    settings: dict[str, str]
 
     @property
     def step(self) -> int:
@@ -141,9 +145,9 @@ def shown_files(files: RoundLayout) -> list[Path]:
 
 
 def attribution_files(files: RoundLayout) -> list[Path]:
-    """List what ``attribute`` has written of a round; none: it is not complete, or not at all."""
+    """List what ``attribute`` tells of a round; none: it is not complete, or not current."""
     paths = [files.traces, files.credits, files.attribution_metrics]
-    return paths if all(path.exists() for path in paths) else []
+    return paths if is_current(files) else []
 
 
 def flat_params(params: Params) -> dict[str, str]:
@@ -163,7 +167,8 @@ def _outcome(files: RoundLayout, params: Params) -> Outcome:
     is_first = files.name == "r00"
     boost = {"n_additions": 0} if is_first else read_json(files.boost)
     split = read_json(files.split) if is_first and files.split.exists() else {}
-    settings = json.dumps(flat_params(params), sort_keys=True)
+    named = flat_params(params)
+    settings = json.dumps(named, sort_keys=True)
     made = [_file_hash(path) for path in (files.manifest, files.checkpoint)]
     rest = [_file_hash(path) for path in (files.sheet, files.metrics, *_files_of_making(files))]
     return Outcome(
@@ -174,6 +179,7 @@ def _outcome(files: RoundLayout, params: Params) -> Outcome:
         _metrics(read_json(files.metrics), read_json(files.model_metrics), boost, split),
         read_table(files.curve, CURVE),
         str(boost.get("stop") or ""),
+        named,
     )
 
 

@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from databoost.data.datasets import room_left
 from databoost.data.files import read_json
@@ -75,11 +76,9 @@ def stop_after(layout: Layout, params: Params) -> str | None:
         If the last declared round is not complete.
     """
     here = layout.round(params.rounds[-1])
-    if not here.metrics.exists():
-        raise DatasetError(f"{here.name} is not complete: {here.metrics} is missing; run dvc repro")
+    metrics = _metrics_of(here)
     if here.boost.exists() and (stop := read_json(here.boost)["stop"]):
         return _REASONS[stop]
-    metrics = read_json(here.metrics)
     if metrics["val"]["n_misclassified"] == 0:
         return _REASONS["nothing_misclassified"]
     size = metrics["size"]
@@ -102,7 +101,8 @@ def plateau(layout: Layout, params: Params, patience: int) -> str | None:
     DatasetError
         If a declared round is not complete.
     """
-    accuracies = [_validation_accuracy(layout.round(name)) for name in params.rounds]
+    metrics = [_metrics_of(layout.round(name)) for name in params.rounds]
+    accuracies = [float(told["val"]["accuracy"]) for told in metrics]
     earlier = accuracies[:-patience]
     if not earlier or max(accuracies[-patience:]) > max(earlier):
         return None
@@ -110,10 +110,10 @@ def plateau(layout: Layout, params: Params, patience: int) -> str | None:
     return f"no better validation accuracy in {patience} round(s) than {best}'s {max(earlier):.3f}"
 
 
-def _validation_accuracy(here: RoundLayout) -> float:
+def _metrics_of(here: RoundLayout) -> Any:
     if not here.metrics.exists():
         raise DatasetError(f"{here.name} is not complete: {here.metrics} is missing; run dvc repro")
-    return float(read_json(here.metrics)["val"]["accuracy"])
+    return read_json(here.metrics)
 
 
 def _reproduce(layout: Layout, *targets: str) -> None:

@@ -12,8 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from databoost.attribution import FIXED, NEWLY_WRONG, OUTCOMES, STILL_WRONG
+from databoost.data.files import read_json, sha256_of
+from databoost.data.tablefiles import read_table
 from databoost.data.tables import CREDITS, TRACES
 from databoost.errors import DatasetError
+from databoost.layout import RoundLayout
 
 #: Nearest additions that an image is traced to, beside those fetched for it.
 TRACED = 3
@@ -21,6 +24,8 @@ TRACED = 3
 LABEL, PREDICTION, NEITHER = "label", "prediction", "neither"
 #: What an addition has to speak for, to have a part in an outcome.
 SPEAKING = {FIXED: LABEL, STILL_WRONG: LABEL, NEWLY_WRONG: PREDICTION}
+#: Names under which the images of each outcome are counted.
+COUNT_NAMES = {outcome: f"n_{outcome.replace(' ', '_')}" for outcome in OUTCOMES}
 #: Groups of additions, and the columns of ``ADDITIONS`` and ``TRACES`` that name them.
 _GROUPS = {
     "class": ("label", "addition_label"),
@@ -125,16 +130,51 @@ def trace_counts(failures: pd.DataFrame, traces: pd.DataFrame) -> dict[str, int]
     Returns
     -------
     dict
-        ``n_fixed``, ``n_still_wrong``, ``n_newly_wrong``, and the same with ``_traced``: those
-        that trace to an addition of their own label or, newly wrong, of the one predicted.
+        ``n_fixed``, ``n_still_wrong``, ``n_newly_wrong`` (`COUNT_NAMES`), and the same with
+        ``_traced``: those that trace to an addition of their own label or, newly wrong, of the
+        one predicted.
     """
     told = speaking(traces)
-    names = {outcome: f"n_{outcome.replace(' ', '_')}" for outcome in OUTCOMES}
-    every = {name: int((failures["outcome"] == outcome).sum()) for outcome, name in names.items()}
+    every = {
+        name: int((failures["outcome"] == outcome).sum()) for outcome, name in COUNT_NAMES.items()
+    }
     return every | {
         f"{name}_traced": int(told[told["outcome"] == outcome]["image_id"].nunique())
-        for outcome, name in names.items()
+        for outcome, name in COUNT_NAMES.items()
     }
+
+
+def input_digests(before: RoundLayout, here: RoundLayout) -> dict[str, str]:
+    """Give the SHA-256 of both rounds' sheets and of the additions, which traces are made of."""
+    paths = {"sheet": here.sheet, "previous_sheet": before.sheet, "additions": here.additions}
+    return {name: sha256_of(path) for name, path in paths.items()}
+
+
+def is_current(here: RoundLayout) -> bool:
+    """Tell whether a round's attribution is complete and of the sheet and additions that lie here.
+
+    Raises
+    ------
+    TableError
+        If what it says of its inputs is not readable.
+    """
+    made = (here.traces, here.credits, here.attribution_metrics, here.attribution_inputs)
+    read = {"sheet": here.sheet, "additions": here.additions}
+    if not all(path.exists() for path in (*made, *read.values())):
+        return False
+    digests = read_json(here.attribution_inputs)
+    return all(digests.get(name) == sha256_of(path) for name, path in read.items())
+
+
+def read_traces(here: RoundLayout) -> pd.DataFrame:
+    """Read ``TRACES`` of a round; empty where they are not current (:func:`is_current`).
+
+    Raises
+    ------
+    TableError
+        If the table is damaged.
+    """
+    return read_table(here.traces, TRACES) if is_current(here) else TRACES.empty()
 
 
 def speaking(traces: pd.DataFrame) -> pd.DataFrame:

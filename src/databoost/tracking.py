@@ -22,7 +22,7 @@ from databoost.data.tablefiles import read_table
 from databoost.data.tables import MANIFEST
 from databoost.errors import TrackingError
 from databoost.layout import Layout, RoundLayout
-from databoost.outcomes import Outcome, attribution_files, flat_params, shown_files
+from databoost.outcomes import Outcome, attribution_files, shown_files
 from databoost.params import Params
 from databoost.stores import (
     artifact_folder,
@@ -154,7 +154,7 @@ class _Store:
             name = f"{self._params.tracking.boost} {boost.strategy} {boost.neighbors}"
             runs = [self._client.create_run(self._experiment, tags=tags, run_name=name)]
         run_id = str(runs[-1].info.run_id)
-        self._log(run_id, self._entries(), [])
+        self._log(run_id, _entries(first), [])
         return run_id, False
 
     def _log_round(self, outcome: Outcome, parent: str) -> tuple[Any, bool]:
@@ -174,7 +174,8 @@ class _Store:
         }
         created = self._client.create_run(self._experiment, tags=tags, run_name=outcome.files.name)
         run_id = str(created.info.run_id)
-        self._log(run_id, self._entries(), [*_metrics(outcome.metrics, 0), *_curve(outcome.curve)])
+        told = [*_metrics(outcome.metrics, 0), *_curve(outcome.curve)]
+        self._log(run_id, _entries(outcome), told)
         self._client.log_inputs(run_id, datasets=[_dataset(outcome, self._layout)])
         for path in shown_files(outcome.files):
             self._client.log_artifact(run_id, str(path))
@@ -223,17 +224,17 @@ class _Store:
         self._log(parent, [], new)
         return bool(new)
 
-    def _entries(self) -> list[Any]:
-        from mlflow.entities import Param
-
-        settings = flat_params(self._params)
-        return [Param(key, value[:_LONGEST_PARAM]) for key, value in settings.items()]
-
     def _log(self, run_id: str, params: list[Any], metrics: list[Any]) -> None:
         for start in range(0, len(params), _PARAMS_A_BATCH):
             self._client.log_batch(run_id, params=params[start : start + _PARAMS_A_BATCH])
         for start in range(0, len(metrics), _METRICS_A_BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_BATCH])
+
+
+def _entries(outcome: Outcome) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(key, value[:_LONGEST_PARAM]) for key, value in outcome.settings.items()]
 
 
 def _metrics(values: dict[str, float], step: int) -> list[Any]:
@@ -270,7 +271,8 @@ def _dataset(outcome: Outcome, layout: Layout) -> Any:
 
 def _relative(path: Path, root: Path) -> str:
     """Name a file from the project's folder; a study's may lie outside it."""
-    return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()
+    # Links are not followed: DVC may link outputs to its cache.
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 @contextmanager

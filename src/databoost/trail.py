@@ -16,11 +16,11 @@ from databoost.data.tables import (
     RAW_INDEX,
     SHEET,
     SUSPECTS,
-    TRACES,
     Table,
 )
 from databoost.errors import DatasetError
 from databoost.layout import Layout, RoundLayout
+from databoost.tracing import read_traces
 
 #: One step of a trail: where (a table or a round), and what stands there.
 Step = tuple[str, str]
@@ -120,7 +120,8 @@ def _judgement(here: RoundLayout, image_id: str) -> Iterator[str]:
 
 def _traces(here: RoundLayout, image_id: str) -> Iterator[str]:
     """Tell what became of the image and what it traces to, or what traces to it."""
-    rows = _rows(here.traces, TRACES, image_id)
+    traces = read_traces(here)
+    rows = _of_image(traces, image_id)
     if rows:
         told = (
             f"{row.addition_id} ({row.addition_label}, {row.similarity:.3f}"
@@ -128,14 +129,17 @@ def _traces(here: RoundLayout, image_id: str) -> Iterator[str]:
             for row in rows
         )
         yield f"{rows[0].outcome}; traced by nearness, no proof of cause, to {', '.join(told)}"
-    of_addition = _rows(here.traces, TRACES, image_id, "addition_id")
+    of_addition = _of_image(traces, image_id, "addition_id")
     if of_addition:
         told = (f"{row.image_id} ({row.outcome}, {row.similarity:.3f})" for row in of_addition)
         yield f"traced to it by nearness, no proof of cause: {', '.join(told)}"
 
 
 def _rows(path: Path, table: Table, image_id: str, *columns: str) -> list[Any]:
-    frame = _read(path, table)
+    return _of_image(_read(path, table), image_id, *columns)
+
+
+def _of_image(frame: pd.DataFrame, image_id: str, *columns: str) -> list[Any]:
     has_id = (frame[list(columns or ("image_id",))] == image_id).any(axis=1)
     return list(frame[has_id].itertuples())
 

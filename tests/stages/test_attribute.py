@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from handmade_rounds import declared, lay_round
 
-from databoost.data.files import write_bytes, write_text
+from databoost.data.files import sha256_of, write_bytes, write_text
 from databoost.data.images import write_png
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import CREDITS, TRACES
@@ -17,6 +17,7 @@ from databoost.errors import DatasetError
 from databoost.layout import Layout
 from databoost.stages import attribute as stage
 from databoost.stages.attribute import attribute
+from databoost.tracing import is_current
 
 SHEET = (
     "image_id,path,split,label,predicted_label,p_label,p_predicted,margin,loss,is_misclassified,"
@@ -52,7 +53,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     embedder = SimpleNamespace(
         image_size=8, embed=lambda batch: np.array([[0.6, 0.8]] * len(batch), dtype=np.float32)
     )
-    monkeypatch.setattr(stage, "load_embedder", lambda settings, root, device: embedder)
+    monkeypatch.setattr(stage, "load_exact_embedder", lambda settings, root, device: embedder)
     return layout
 
 
@@ -65,7 +66,7 @@ def test_tables_and_counts(layout: Layout, capsys: pytest.CaptureFixture[str]) -
     attribute(layout, declared(), "r01")
     here = layout.round("r01")
     assert sorted(path.name for path in here.attribution.iterdir()) == [
-        "credits.csv", "metrics.json", "traces.csv",
+        "credits.csv", "inputs.json", "metrics.json", "traces.csv",
     ]  # fmt: skip
     assert here.traces.read_text().splitlines()[1:] == [
         "b2,fixed,v,i,v,c1,v,a2,b2,True,True,0.6,label",
@@ -78,6 +79,12 @@ def test_tables_and_counts(layout: Layout, capsys: pytest.CaptureFixture[str]) -
         "n_fixed": 1, "n_still_wrong": 0, "n_newly_wrong": 1,
         "n_fixed_traced": 1, "n_still_wrong_traced": 0, "n_newly_wrong_traced": 1,
     }  # fmt: skip
+    assert json.loads(here.attribution_inputs.read_text()) == {
+        "sheet": sha256_of(here.sheet),
+        "previous_sheet": sha256_of(layout.round("r00").sheet),
+        "additions": sha256_of(here.additions),
+    }
+    assert is_current(here)
     told = capsys.readouterr()
     assert told.out == (
         "r01: traced to additions that speak for the outcome: 1 of 1 fixed, 0 of 0 still wrong, "

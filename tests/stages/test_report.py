@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handmade_rounds import MANIFEST_HEADER, declared, lay_round
+from handmade_traces import make_current
 
 from databoost.data.files import write_json, write_text
 from databoost.data.images import write_png
@@ -113,7 +114,7 @@ def test_traces_are_shown_once_they_are_there(layout: Layout) -> None:
     write_text(here.credits, ",".join(CREDITS.columns) + "\nparent,a2,1,1,0\n")
     report(layout, declared())
     assert "traced" not in layout.report.read_text(encoding="utf-8")  # a part is none
-    write_text(here.attribution_metrics, "{}")
+    make_current(here)
     report(layout, declared())
     page = layout.report.read_text(encoding="utf-8")
     assert '<td>1 <span class="faint">100.0%</span></td>' in page
@@ -122,6 +123,34 @@ def test_traces_are_shown_once_they_are_there(layout: Layout) -> None:
     write_text(here.traces, "image_id\nb2\n")
     with pytest.raises(TableError, match=r"traces\.csv lacks column outcome"):
         report(layout, declared())
+
+
+def test_stale_traces_are_left_out(layout: Layout) -> None:
+    report(layout, declared())
+    without = layout.report.read_bytes()
+    here = layout.round("r01")
+    trace = "b2,fixed,v,i,v,c1,v,gone,b2,True,True,0.75,label\n"
+    write_text(here.traces, ",".join(TRACES.columns) + "\n" + trace)
+    write_text(here.credits, ",".join(CREDITS.columns) + "\nparent,gone,1,1,0\nquery,old,1,1,0\n")
+    write_text(here.additions, ADDITIONS.replace(",a2,", ",gone,"))
+    make_current(here)
+    write_text(here.additions, ADDITIONS)  # as boost alone would
+    report(layout, declared())
+    assert layout.report.read_bytes() == without
+
+
+@pytest.mark.parametrize("parent", ["a1", "gone"])
+def test_a_parent_is_shown_with_its_own_label(layout: Layout, parent: str) -> None:
+    """The addition is of class v: of a1, which is of class i, a mirrored one."""
+    here = layout.round("r01")
+    write_text(here.additions, ADDITIONS.replace(",a2,", f",{parent},"))
+    write_text(here.credits, ",".join(CREDITS.columns) + f"\nparent,{parent},1,1,0\n")
+    make_current(here)
+    report(layout, declared())
+    page = layout.report.read_text(encoding="utf-8")
+    label = "i" if parent == "a1" else ""
+    assert f"<figcaption><b>{label}</b> 1 added<br>" in page
+    assert f'aria-label="parent: {label} {parent}' in page
 
 
 def test_rounds_that_are_not_complete_are_refused(layout: Layout) -> None:

@@ -1,11 +1,12 @@
 """How a study runs its jobs; its folder belongs to one command at a time."""
 
 import fcntl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from handmade_rounds import declared
+from handmade_rounds import declared, lay_round
 
 from databoost.errors import DataboostError
 from databoost.layout import Layout
@@ -44,3 +45,19 @@ def test_jobs_that_share_a_gpu_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_has_no_more_threads_than_its_parameters_say(tmp_path: Path) -> None:
     (task,) = running._tasks([job("cpu")], running.StudyPlaces(tmp_path))
     assert task.environment == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"}
+
+
+def test_every_round_is_told_with_its_own_additions(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    lay_round(layout, "r00")
+    lay_round(layout, "r01")
+    cell = replace(job("cpu"), kind="cell", root=tmp_path, params=declared(), schedule=(4,))
+    told = running._outcomes(cell)
+    assert [outcome.files.name for outcome in told] == ["r00", "r01"]
+    assert told[1].settings["boost.additions"] == "4"
+    other, another = (
+        running._outcomes(replace(cell, schedule=sizes)) for sizes in ((4, 9), (4, 12))
+    )
+    assert len({told[0].boost_key, other[0].boost_key, another[0].boost_key}) == 3
+    longer = running._outcomes(replace(cell, schedule=(4, 4)))
+    assert longer[0].boost_key == told[0].boost_key

@@ -141,6 +141,7 @@ def told(strategy: str = "nearest", **changes: Any) -> Report:
         "control": None,
         "confusions": confusions(classes),
         "transitions": [step],
+        "labels": {"pa": "i", "pmissing": NASTY},
     }
     return Report(**(values | changes))
 
@@ -286,6 +287,15 @@ def test_traced_images_are_counted_by_outcome_class_parent_and_query() -> None:
     assert "Failures that asked for additions" not in words  # q1: one fixed, one newly wrong
 
 
+def test_a_mirrored_addition_leaves_its_parent_the_label_it_has() -> None:
+    seen = Seen(report_page(attributed(labels={"pa": "xi", "pmissing": NASTY}), read, RULES))
+    assert seen.pictures()[:2] == ["xi pa", f"{NASTY} pmissing (no picture)"]  # outstanding
+    assert "added: i n1" in seen.pictures()
+    assert {name for name in seen.pictures() if name.startswith("parent")} == {
+        "parent: xi pa", f"parent: {NASTY} pmissing (no picture)",
+    }  # fmt: skip
+
+
 def test_at_most_eight_groups_a_side_and_the_farthest_apart_first() -> None:
     (step,) = attributed().transitions
     numbers = range(10)
@@ -296,7 +306,8 @@ def test_at_most_eight_groups_a_side_and_the_farthest_apart_first() -> None:
     rows = [("parent", f"g{k}", 1, 9, k) for k in numbers]
     rows += [("parent", f"b{k}", 1, 0, 11 - k) for k in reversed(numbers)]
     credited = CREDITS.frame(dict(zip(CREDITS.columns, zip(*rows, strict=True), strict=True)))
-    (parents,) = outstanding(replace(step, fetched=fetched), credited)
+    labels = dict.fromkeys(fetched["parent_id"], "i")
+    (parents,) = outstanding(replace(step, fetched=fetched), credited, labels)
     shown = [[row["name"] for row in side] for _, side in parents["sides"]]
     assert shown == [[f"g{k}" for k in range(8)], [f"b{k}" for k in range(8)]]
     assert {row["label"] for _, side in parents["sides"] for row in side} == {"i"}

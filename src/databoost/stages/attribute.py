@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 
 from databoost.attribution import failure_outcomes
-from databoost.candidates.embedding import load_embedder
+from databoost.candidates.embedding import embed_files, load_exact_embedder
 from databoost.candidates.search import load_embeddings
 from databoost.data.files import whole_folder, write_json
 from databoost.data.images import ImageFiles
-from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import ADDITIONS, CREDITS, SHEET, TRACES
 from databoost.errors import DatasetError
@@ -16,7 +15,14 @@ from databoost.layout import Layout, RoundLayout
 from databoost.model.evaluation import pick_device
 from databoost.params import Params
 from databoost.publishing import publish_round
-from databoost.tracing import Vectors, credit_groups, trace_counts, trace_images
+from databoost.tracing import (
+    COUNT_NAMES,
+    Vectors,
+    credit_groups,
+    input_digests,
+    trace_counts,
+    trace_images,
+)
 
 
 def attribute(layout: Layout, params: Params, name: str) -> None:
@@ -29,6 +35,7 @@ def attribute(layout: Layout, params: Params, name: str) -> None:
         that the round's additions were chosen from.
     """
     here, before = layout.round(name), layout.round(params.boosts[name].previous)
+    digests = input_digests(before, here)
     sheets = [read_table(files.sheet, SHEET) for files in (before, here)]
     failures = failure_outcomes(before.name, name, *sheets)
     additions = read_table(here.additions, ADDITIONS)
@@ -41,25 +48,19 @@ def attribute(layout: Layout, params: Params, name: str) -> None:
         write_table(part / here.traces.name, traces, TRACES)
         write_table(part / here.credits.name, credit_groups(traces, additions), CREDITS)
         write_json(part / here.attribution_metrics.name, counts)
+        write_json(part / here.attribution_inputs.name, digests)
     publish_round(layout, params, name, with_attribution=True)
     told = ", ".join(
-        f"{counts[f'n_{kind}_traced']} of {counts[f'n_{kind}']} {kind.replace('_', ' ')}"
-        for kind in ("fixed", "still_wrong", "newly_wrong")
+        f"{counts[f'{name}_traced']} of {counts[name]} {outcome}"
+        for outcome, name in COUNT_NAMES.items()
     )
     print(f"{name}: traced to additions that speak for the outcome: {told}")
 
 
 def _embed(rows: pd.DataFrame, of: RoundLayout, layout: Layout, params: Params) -> Vectors:
-    # As boost embeds what asks, in float32, whatever the candidates were.
-    settings = params.embedding.model_copy(update={"precision": "float32"})
-    embedder = load_embedder(settings, layout.root, pick_device(params.train))
+    embedder = load_exact_embedder(params.embedding, layout.root, pick_device(params.train))
     files = ImageFiles([of.dataset / path for path in rows["path"]])
-    return np.concatenate(
-        [
-            embedder.embed(TapStore(images, embedder.image_size).batch(slice(None)))
-            for images in files.parts(params.embedding.batch_size)
-        ]
-    )
+    return embed_files(embedder, files, params.embedding.batch_size)
 
 
 def _vectors_of(additions: pd.DataFrame, layout: Layout) -> Vectors:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from itertools import pairwise
 
+import pandas as pd
+
 from databoost.attribution import Transition, transition
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import read_json, write_text
@@ -17,13 +19,13 @@ from databoost.data.tables import (
     ROUNDS,
     SHEET,
     SUSPECTS,
-    TRACES,
 )
-from databoost.layout import Layout
-from databoost.outcomes import attribution_files, need_complete, read_outcomes
+from databoost.layout import Layout, RoundLayout
+from databoost.outcomes import need_complete, read_outcomes
 from databoost.params import Params
 from databoost.progress import confusion_rows, curve_rows, round_rows
 from databoost.publishing import publish_report
+from databoost.tracing import is_current, read_traces
 from databoost.views.page import Report, report_page
 
 
@@ -36,7 +38,10 @@ def report(layout: Layout, params: Params) -> None:
     curves = curve_rows(outcomes)
     confusions = confusion_rows(outcome.files for outcome in outcomes)
     control = read_table(layout.control, ROUNDS)
-    attributed = [files for files in map(layout.round, params.boosts) if attribution_files(files)]
+    attributed = [files for files in map(layout.round, params.boosts) if is_current(files)]
+    last = layout.round(params.rounds[-1])
+    snapshot = read_manifest(last.manifest, last.dataset)
+    trained = snapshot[snapshot["split"] == "train"]
     told = Report(
         boost=f"{params.tracking.boost} {params.boost.strategy}",
         classes=classes,
@@ -44,14 +49,15 @@ def report(layout: Layout, params: Params) -> None:
         control=None if control.empty else control,
         confusions=confusions,
         transitions=_transitions(layout, params.rounds, classes),
-        traces={files.name: read_table(files.traces, TRACES) for files in attributed},
+        labels=dict(zip(trained["image_id"], trained["label"], strict=True)),
+        traces={files.name: read_traces(files) for files in attributed},
         credits={files.name: read_table(files.credits, CREDITS) for files in attributed},
         audit=read_json(layout.audit_summary) if layout.audit_summary.exists() else None,
         findings=read_table(layout.findings, FINDINGS) if layout.findings.exists() else None,
         scores=read_table(layout.scores, SUSPECTS) if layout.scores.exists() else None,
         map_picture=layout.map_picture.read_bytes() if layout.map_picture.exists() else None,
     )
-    page = report_page(told, _reader(layout, params.rounds[-1]), params.report)
+    page = report_page(told, _reader(layout, last, snapshot), params.report)
     write_table(layout.round_progress, rounds, ROUNDS)
     write_table(layout.curves, curves, CURVES)
     write_table(layout.confusions, confusions, CONFUSIONS)
@@ -75,15 +81,12 @@ def _transitions(layout: Layout, names: tuple[str, ...], classes: list[str]) -> 
     ]
 
 
-def _reader(layout: Layout, last: str) -> Callable[[str], Pixels]:
+def _reader(layout: Layout, last: RoundLayout, snapshot: pd.DataFrame) -> Callable[[str], Pixels]:
     """Give the function that opens any image of the last snapshot or the held-out ones by id."""
-    here = layout.round(last)
+    heldout = read_manifest(layout.heldout_manifest, layout.heldout)
     files = {
         str(row.image_id): folder / str(row.path)
-        for manifest, folder in (
-            (layout.heldout_manifest, layout.heldout),
-            (here.manifest, here.dataset),
-        )
-        for row in read_manifest(manifest, folder).itertuples()
+        for manifest, folder in ((heldout, layout.heldout), (snapshot, last.dataset))
+        for row in manifest.itertuples()
     }
     return lambda image_id: read_image(files[image_id])

@@ -5,15 +5,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from databoost.data.files import write_bytes
 from databoost.errors import DataboostError, listed
 from databoost.layout import Layout
-from databoost.outcomes import read_outcomes
+from databoost.outcomes import Outcome, read_outcomes
 from databoost.params import Params
 from databoost.publishing import publish_outcomes
-from databoost.study.jobs import Job, device_of, plan_jobs, write_order
+from databoost.study.jobs import Job, device_of, plan_jobs, with_round, write_order
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study
 from databoost.study.queue import Task, run_queue
@@ -61,8 +62,7 @@ def run_study(
             text = _finish(results, places, study)
         for job in cells:
             if job.is_done():
-                outcomes = read_outcomes(job.layout, job.params, job.params.rounds)
-                publish_outcomes(layout, _of_study(job, folder), outcomes, "databoost study")
+                publish_outcomes(layout, _of_study(job, folder), _outcomes(job), "databoost study")
     if failed:
         raise DataboostError(
             f"{len(failed)} of {len(jobs)} jobs failed; the same command tries them again, and "
@@ -119,6 +119,18 @@ def _finish(results: Results, places: StudyPlaces, study: Study) -> str:
         return "no round is finished"
     write_bytes(places.picture, study_picture(arms, verdicts, study.compared_with))
     return shown_tables(arms, verdicts)
+
+
+def _outcomes(job: Job) -> list[Outcome]:
+    """Read a cell's rounds, each with the parameters that it was made with."""
+    outcomes = read_outcomes(job.layout, job.params, ["r00"])
+    for name, made in job.params.boosts.items():
+        outcomes += read_outcomes(job.layout, with_round(job, made.previous), [name])
+    if len(set(job.schedule)) > 1:
+        # Other sizes of the rounds are another boost, although r00's parameters are the same.
+        sizes = "-".join(map(str, job.schedule))
+        outcomes[0] = replace(outcomes[0], boost_key=f"{outcomes[0].boost_key}-{sizes}")
+    return outcomes
 
 
 def _of_study(job: Job, folder: Path) -> Params:

@@ -40,6 +40,8 @@ class Report:
         ``CONFUSIONS``.
     transitions
         One for each round after r00, in order.
+    labels
+        Labels of training images by id, those that additions were drawn from among them.
     traces, credits
         ``TRACES`` and ``CREDITS`` by the round after; rounds may lack them.
     audit
@@ -58,6 +60,7 @@ class Report:
     control: pd.DataFrame | None
     confusions: pd.DataFrame
     transitions: list[Transition]
+    labels: dict[str, str] = field(default_factory=dict)
     traces: dict[str, pd.DataFrame] = field(default_factory=dict)
     credits: dict[str, pd.DataFrame] = field(default_factory=dict)
     audit: dict[str, Any] | None = None
@@ -214,7 +217,7 @@ def _round(told: Report, step: Transition, n_shown: int) -> dict[str, Any]:
         "by_neighbours": fixed_by_neighbours(step).to_dict("records"),
         "traced": traced_counts(step, traces),
         "class_credits": class_credits(credited),
-        "outstanding": outstanding(step, credited),
+        "outstanding": outstanding(step, credited, told.labels),
     }
 
 

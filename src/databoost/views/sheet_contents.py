@@ -19,7 +19,7 @@ from databoost.layout import SNAPSHOT_SPLITS, Layout, RoundLayout
 from databoost.ledger_edits import corrections_of
 from databoost.model.evaluation import pick_device
 from databoost.params import Params
-from databoost.tracing import told_of_addition, told_of_image
+from databoost.tracing import is_current, read_traces, told_of_addition, told_of_image
 from databoost.views.sheets import PICTURE_SIDE, READ_ONLY, About, write_sheet
 from databoost.views.thumbnails import model_inputs, thumbnail
 
@@ -188,14 +188,14 @@ def _scores(layout: Layout, manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _attribution(manifest: pd.DataFrame, here: RoundLayout) -> dict[str, list[str]]:
-    """Tell what became of validation images and what traces to what; empty before ``attribute``.
+    """Tell what became of validation images and what traces to what; empty unless it is current.
 
     Of what an earlier round added, that round's sheet tells.
     """
     cells = {"outcome": [""] * len(manifest), "traces": [""] * len(manifest)}
-    if not here.traces.exists():
+    if not is_current(here):
         return cells
-    traces = read_table(here.traces, TRACES)
+    traces = read_traces(here)
     of_image = {str(name): rows for name, rows in traces.groupby("image_id")}
     of_addition = {str(name): rows for name, rows in traces.groupby("addition_id")}
     columns = ["image_id", "round_added", "query_id"]

@@ -1,11 +1,12 @@
 """What the report shows of traces: the additions beside an image, and the groups that stand out."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from databoost.attribution import NEWLY_WRONG, OUTCOMES, Transition
-from databoost.tracing import PREDICTION, trace_counts
+from databoost.attribution import NEWLY_WRONG, Transition
+from databoost.tracing import COUNT_NAMES, PREDICTION, trace_counts
 
 #: Parents, and failures that asked, that are shown of those with most to gain or to answer for.
 _SHOWN = 8
@@ -54,10 +55,9 @@ def traced_counts(step: Transition, traces: pd.DataFrame) -> list[Record]:
     if traces.empty:
         return []
     counts = trace_counts(step.failures, traces)
-    names = {outcome: f"n_{outcome.replace(' ', '_')}" for outcome in OUTCOMES}
     return [
         {"outcome": outcome, "n": counts[name], "traced": counts[f"{name}_traced"]}
-        for outcome, name in names.items()
+        for outcome, name in COUNT_NAMES.items()
     ]
 
 
@@ -67,8 +67,19 @@ def class_credits(credits_: pd.DataFrame) -> dict[str, Record]:
     return {str(row["name"]): row for row in rows}
 
 
-def outstanding(step: Transition, credits_: pd.DataFrame) -> list[Record]:
+def outstanding(
+    step: Transition, credits_: pd.DataFrame, labels: Mapping[str, str]
+) -> list[Record]:
     """Give the parents and the failures that asked to whose additions most traces.
+
+    Parameters
+    ----------
+    step
+        The round's transition.
+    credits_
+        ``CREDITS`` of the round.
+    labels
+        Labels of training images by id; a parent without one has an empty ``label``.
 
     Returns
     -------
@@ -77,10 +88,8 @@ def outstanding(step: Transition, credits_: pd.DataFrame) -> list[Record]:
         ``label`` of the image: those with more fixed than newly wrong images, and those with fewer,
         at most 8, the farthest apart first. Kinds and sides without rows are left out.
     """
-    labels = {
-        "parent": dict(zip(step.fetched["parent_id"], step.fetched["label"], strict=True)),
-        "query": dict(zip(step.fetched["query_id"], step.fetched["query_label"], strict=True)),
-    }
+    asked = dict(zip(step.fetched["query_id"], step.fetched["query_label"], strict=True))
+    known = {"parent": labels, "query": asked}
     titles = {
         "parent": "Training images that the additions were drawn from",
         "query": "Failures that asked for additions",
@@ -88,10 +97,11 @@ def outstanding(step: Transition, credits_: pd.DataFrame) -> list[Record]:
     found = []
     for by, title in titles.items():
         rows = credits_[credits_["by"] == by]
+        rows = rows.assign(label=[known[by].get(name, "") for name in rows["name"]])
         net = rows["n_fixed"] - rows["n_newly_wrong"]
         worst = rows.assign(net=net)[net < 0].sort_values(["net", "name"])
         sides = [
-            (heading, [row | {"label": labels[by][row["name"]]} for row in side.to_dict("records")])
+            (heading, side.to_dict("records"))
             for heading, side in (
                 ("more fixed than newly wrong", rows[net > 0].head(_SHOWN)),
                 ("more newly wrong than fixed", worst.head(_SHOWN)),
