@@ -14,7 +14,8 @@ def settings(**changes: Any) -> BoostParams:
     values = {
         "strategy": "nearest", "neighbors": 3, "labels": "any", "mine_on": "val",
         "suspects": "ask", "max_margin": 0.0, "pool": 10, "additions": 0, "max_per_parent": 0,
-        "max_additions": 0, "size_limit": 0, "seed": 0,
+        "max_additions": 0, "size_limit": 0, "seed": 0, "distinct_parents": False, "clusters": 0,
+        "random_share": 0.0, "drop_unlike": 0.0,
     }  # fmt: skip
     return BoostParams.model_validate(values | changes)
 
