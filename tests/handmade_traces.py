@@ -7,10 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from databoost.attribution import FIXED, NEWLY_WRONG, STILL_WRONG
-from databoost.data.files import sha256_of, write_json
+from databoost.data.files import write_json
 from databoost.data.tablefiles import write_table
 from databoost.data.tables import ADDITIONS, CREDITS, TRACES
 from databoost.layout import RoundLayout
+from databoost.tracing import input_digests
 
 
 def failures(*rows: tuple[str, str, str, str, str]) -> pd.DataFrame:
@@ -47,8 +48,7 @@ def make_current(here: RoundLayout) -> None:
             write_table(path, table.empty(), table)
     if not here.attribution_metrics.exists():
         write_json(here.attribution_metrics, {})
-    digests = {"sheet": sha256_of(here.sheet), "additions": sha256_of(here.additions)}
-    write_json(here.attribution_inputs, digests | {"previous_sheet": ""})
+    write_json(here.attribution_inputs, input_digests(here))
 
 
 def plane(*cosines: float) -> npt.NDArray[np.float32]:

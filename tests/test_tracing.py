@@ -176,11 +176,16 @@ def test_outcomes_of_many_images_are_counted_once_a_group() -> None:
     ]
 
 
+def before(here: RoundLayout) -> RoundLayout:
+    return RoundLayout(here.root.with_name("r00"), "r00")
+
+
 @pytest.fixture
 def here(tmp_path: Path) -> RoundLayout:
     """A round whose attribution is current."""
     here = Layout(tmp_path).round("r01")
     write_text(here.sheet, "sheet\n")
+    write_text(before(here).sheet, "sheet before\n")
     write_table(here.additions, ADDED, ADDITIONS)
     write_table(here.traces, traced(), TRACES)
     make_current(here)
@@ -192,17 +197,17 @@ def test_traces_of_the_sheet_and_additions_that_lie_here_are_read(here: RoundLay
     assert read_traces(here)["image_id"].tolist() == traced()["image_id"].tolist()
 
 
-@pytest.mark.parametrize("name", ["sheet", "additions"])
+@pytest.mark.parametrize("name", ["sheet", "previous sheet", "additions"])
 def test_traces_are_stale_once_what_they_were_made_of_is_another(
     here: RoundLayout, name: str
 ) -> None:
-    path: Path = getattr(here, name)
-    before = path.read_text()
-    write_text(path, f"{before}more\n")
+    path: Path = before(here).sheet if name == "previous sheet" else getattr(here, name)
+    content = path.read_text()
+    write_text(path, f"{content}more\n")
     assert not is_current(here)
     assert read_traces(here).empty
     assert list(read_traces(here).columns) == list(TRACES.columns)
-    write_text(path, before)
+    write_text(path, content)
     assert is_current(here)
 
 
@@ -223,8 +228,7 @@ def test_an_attribution_with_damaged_inputs_is_an_error(here: RoundLayout) -> No
 
 
 def test_digests_of_what_traces_are_made_of(here: RoundLayout) -> None:
-    before = RoundLayout(here.root.with_name("r00"), "r00")
-    write_text(before.sheet, "sheet\n")
-    digests = input_digests(before, here)
+    write_text(before(here).sheet, "sheet\n")
+    digests = input_digests(here)
     assert list(digests) == ["sheet", "previous_sheet", "additions"]
     assert digests["sheet"] == digests["previous_sheet"] != digests["additions"]

@@ -17,6 +17,7 @@ from databoost.data.tablefiles import read_table
 from databoost.data.tables import CREDITS, TRACES
 from databoost.errors import DatasetError
 from databoost.layout import RoundLayout
+from databoost.params import round_name, round_number
 
 #: Nearest additions that an image is traced to, beside those fetched for it.
 TRACED = 3
@@ -144,14 +145,20 @@ def trace_counts(failures: pd.DataFrame, traces: pd.DataFrame) -> dict[str, int]
     }
 
 
-def input_digests(before: RoundLayout, here: RoundLayout) -> dict[str, str]:
-    """Give the SHA-256 of both rounds' sheets and of the additions, which traces are made of."""
+def input_digests(here: RoundLayout) -> dict[str, str]:
+    """Give the SHA-256 of what a round's traces are made of, as far as it lies there.
+
+    These are the sheets of the round and of the one before (each round is made from the one before
+    it), and the additions.
+    """
+    name = round_name(round_number(here.name) - 1)
+    before = RoundLayout(here.root.with_name(name), name)
     paths = {"sheet": here.sheet, "previous_sheet": before.sheet, "additions": here.additions}
-    return {name: sha256_of(path) for name, path in paths.items()}
+    return {name: sha256_of(path) for name, path in paths.items() if path.exists()}
 
 
 def is_current(here: RoundLayout) -> bool:
-    """Tell whether a round's attribution is complete and of the sheet and additions that lie here.
+    """Tell whether a round's attribution is complete, and of the sheets and additions there.
 
     Raises
     ------
@@ -159,11 +166,9 @@ def is_current(here: RoundLayout) -> bool:
         If what it says of its inputs is not readable.
     """
     made = (here.traces, here.credits, here.attribution_metrics, here.attribution_inputs)
-    read = {"sheet": here.sheet, "additions": here.additions}
-    if not all(path.exists() for path in (*made, *read.values())):
+    if not all(path.exists() for path in made):
         return False
-    digests = read_json(here.attribution_inputs)
-    return all(digests.get(name) == sha256_of(path) for name, path in read.items())
+    return bool(read_json(here.attribution_inputs) == input_digests(here))
 
 
 def read_traces(here: RoundLayout) -> pd.DataFrame:

@@ -35,7 +35,7 @@ def attribute(layout: Layout, params: Params, name: str) -> None:
         that the round's additions were chosen from.
     """
     here, before = layout.round(name), layout.round(params.boosts[name].previous)
-    digests = input_digests(before, here)
+    digests = input_digests(here)
     sheets = [read_table(files.sheet, SHEET) for files in (before, here)]
     failures = failure_outcomes(before.name, name, *sheets)
     additions = read_table(here.additions, ADDITIONS)
