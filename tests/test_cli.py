@@ -1,5 +1,6 @@
 """The command line: help, errors, and what each command calls."""
 
+import errno
 import re
 import shutil
 import subprocess
@@ -9,12 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from handmade_rounds import lay_round
 from projects import REPOSITORY
+from ruamel.yaml import YAML
 
 from databoost.cli import main
+from databoost.cli_corrections import corrections
 from databoost.errors import SourceError
 from databoost.layout import Layout
 from databoost.params import read_params
@@ -23,6 +27,7 @@ STAGES = [
     *("ingest", "prepare", "audit", "train", "evaluate", "scores", "candidates", "boost"),
     *("attribute", "map", "report"),
 ]
+NEXT = "`dvc repro` makes what depends on it\n"
 HEAVY = ("torch", "torchvision", "mlflow", "pandas", "numpy", "PIL", "annoy", "dvc", "umap")
 
 
@@ -65,6 +70,34 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
     assert names[: len(STAGES)] == STAGES
     assert set(names) == set(main.commands)
     assert "databoost run" in result.stdout
+
+
+@pytest.mark.parametrize("group", [main, corrections], ids=lambda group: str(group.name))
+def test_lists_of_commands_break_nothing_off(group: click.Group) -> None:
+    for command in group.commands.values():
+        short = command.get_short_help_str(60)  # what a terminal of 80 columns has room for
+        assert short.endswith(".")
+        assert not short.endswith("...")
+        assert (command.help or "").startswith(short)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_names_its_inputs_and_outputs_as_dvc_does(stage: str) -> None:
+    declared = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"][stage]
+    declared = declared.get("do", declared)
+    told = " ".join((main.commands[stage].help or "").split())
+    found = re.search(r"`dvc repro` runs it\. Reads (.+); writes (.+)\. \x08 Example", told)
+    assert found
+    kinds = [declared["deps"], [*declared["outs"], *declared.get("metrics", [])]]
+    for text, paths in zip(found.groups(), kinds, strict=True):
+        named = re.findall(r"(?:data|reports)/[\w./]+|embedding\.weights", text)
+        meant = [re.sub(r"\$\{(?:item|key)\}", "ROUND", path) for path in paths]
+        meant = [re.sub(r"\$\{item\.previous\}", "PREVIOUS", path) for path in meant]
+        meant = [path.strip("${}") for path in meant if not path.startswith("src/")]
+        for one in meant:
+            assert any(f"{one}/".startswith(f"{name}/") for name in named), one
+        for name in named:
+            assert any(f"{one}/".startswith(f"{name}/") for one in meant), name
 
 
 def test_version_is_the_packages() -> None:
@@ -126,6 +159,47 @@ def test_an_error_is_one_line_without_a_traceback(
     stage = SimpleNamespace(ingest=failing(SourceError("photos.zip does not exist")))
     monkeypatch.setitem(sys.modules, "databoost.stages.ingest", stage)
     assert refusal("ingest") == "photos.zip does not exist"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.EACCES, "Permission denied", "a/b.csv"), "a/b.csv: Permission denied"),
+        (
+            OSError(errno.EISDIR, "Is a directory", "a.part", None, "a"),
+            "a: Is a directory",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_without_a_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
+) -> None:
+    stage = SimpleNamespace(ingest=failing(error))
+    monkeypatch.setitem(sys.modules, "databoost.stages.ingest", stage)
+    assert refusal("ingest") == message
+
+
+def test_a_file_that_cannot_be_written_is_named(folder: Path) -> None:
+    before = (folder / "params.yaml").read_bytes()
+    (folder / "params.yaml.part").mkdir()
+    assert refusal("set", "train.epochs=1") == "params.yaml.part: Is a directory"
+    assert (folder / "params.yaml").read_bytes() == before
+
+
+def test_a_closed_pipe_is_no_error_to_tell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = SimpleNamespace(ingest=failing(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    monkeypatch.setitem(sys.modules, "databoost.stages.ingest", stage)
+    result = databoost("ingest")
+    assert (result.exit_code, result.output) == (1, "")
+
+
+def test_a_library_error_without_a_number_keeps_its_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = SimpleNamespace(ingest=failing(OSError("cannot identify image file")))
+    monkeypatch.setitem(sys.modules, "databoost.stages.ingest", stage)
+    assert isinstance(databoost("ingest").exception, OSError)
 
 
 def test_a_defect_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +285,9 @@ def test_params_prints_what_set_takes(folder: Path) -> None:
     result = databoost(
         "set", "train.epochs=100", "boost.strategy=random", "candidates.mirror={iv: vi}"
     )
-    assert result.stdout == "train.epochs=100\nboost.strategy=random\ncandidates.mirror={iv: vi}\n"
+    assert result.stdout == (
+        f"train.epochs=100\nboost.strategy=random\ncandidates.mirror={{iv: vi}}\n{NEXT}"
+    )
     lines = databoost("params").stdout.splitlines()
     assert "train.epochs = 100" in lines
     assert "boost.strategy = random" in lines
@@ -257,7 +333,7 @@ def test_source_notes_what_a_folder_holds(folder: Path) -> None:
     (folder / "photos" / "cat").mkdir(parents=True)
     picture = folder / "photos" / "cat" / "1.png"
     picture.write_bytes(b"one")
-    assert databoost("source", "photos").stdout == "data.source: photos\n"
+    assert databoost("source", "photos").stdout == f"data.source: photos\n{NEXT}"
     first = read_params(folder / "params.yaml").data
     assert first.source == "photos"
     assert len(first.sha256) == 64

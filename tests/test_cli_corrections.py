@@ -261,6 +261,16 @@ def test_a_sheet_is_not_written_over_and_the_same_again(layout: Layout) -> None:
     assert sha256_of(SHEET_FILE) == digest
 
 
+def test_a_sheet_is_written_over_no_folder(layout: Layout) -> None:
+    Path("sheets").mkdir()
+    result = databoost("sheet", "r00", "-o", "sheets", "--overwrite")
+    assert result.exit_code == 2
+    assert "'-o' / '--output': File 'sheets' is a directory." in result.stderr
+    assert list(Path("sheets").iterdir()) == []
+    Path("blocked").touch()
+    assert refusal("sheet", "r00", "-o", "blocked/r00.xlsx") == "blocked: File exists"
+
+
 def test_sheets_that_cannot_be_made(layout: Layout) -> None:
     declared = ", ".join(read_params(layout.params).rounds)
     assert refusal("sheet", "r77") == f"'r77' is no declared round; declared are {declared}"

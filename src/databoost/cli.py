@@ -3,9 +3,10 @@
 Heavy libraries load inside the command that needs them, so that ``--help`` answers at once.
 """
 
+import errno
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -18,9 +19,15 @@ from databoost.project import open_project
 if TYPE_CHECKING:
     from databoost.params import Params
 
+_NEXT = "`dvc repro` makes what depends on it"
+
 
 class _Group(click.Group):
-    """Commands in the order of their use, and databoost's own errors without a traceback."""
+    """Commands in the order of their use; errors that a user can mend come without a traceback.
+
+    These are databoost's own, and what the operating system refuses: a full disk, a folder that may
+    not be written to.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -29,11 +36,22 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except DataboostError as error:
-            click.secho(f"error: {error}", fg="red", err=True)
-            sys.exit(1)
+            _fail(str(error))
+        except OSError as error:
+            # Without a number it is a library's, and a defect; a closed pipe is click's to handle.
+            if error.errno is None or error.errno == errno.EPIPE:
+                raise
+            # Of a file that was to take another one's place, that place says more.
+            place = error.filename2 or error.filename
+            _fail(f"{place}: {error.strerror}" if place else str(error.strerror))
         except KeyboardInterrupt:
             click.secho("\ninterrupted; the same command goes on from here", fg="yellow", err=True)
             sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    click.secho(f"error: {message}", fg="red", err=True)
+    sys.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,7 +88,9 @@ for command in STAGE_COMMANDS:
     help="Stop after so many rounds in a row without a better validation accuracy.",
 )
 def run(max_rounds: int | None, patience: int | None) -> None:
-    """Declare and reproduce one more round after another until the stop rule holds.
+    """Make one more round after another until the stop rule holds.
+
+    Each is declared in params.yaml and then reproduced, as `dvc repro` would.
 
     \b
     Examples:
@@ -88,9 +108,10 @@ def run(max_rounds: int | None, patience: int | None) -> None:
 @main.command()
 @click.argument("round_name", metavar="ROUND")
 def declare(round_name: str) -> None:
-    """Declare all rounds up to ROUND in params.yaml, for `dvc repro` to make.
+    """Declare all rounds up to ROUND in params.yaml.
 
-    Earlier rounds stay as they are. A lower ROUND takes the rounds after it out again.
+    `dvc repro` makes them. Earlier rounds stay as they are. A lower ROUND takes the rounds after it
+    out again.
 
     \b
     Example:
@@ -107,7 +128,14 @@ main.add_command(study)
 
 @main.command("rounds")
 def show_rounds() -> None:
-    """Show the declared rounds side by side: sizes, accuracies, failures.
+    """Show the declared rounds side by side.
+
+    \b
+    n_train          training images
+    n_additions      those of them that the round added
+    val, test, ...   accuracy, 0 to 1, of each split that is not trained on
+    n_misclassified  validation images that the model gets wrong
+    stop             why no round can follow, if one has stopped
 
     \b
     Example:
@@ -134,7 +162,9 @@ def _tell_missing(params: "Params", found: set[str]) -> None:
 @main.command("image")
 @click.argument("name", metavar="IMAGE")
 def show_image(name: str) -> None:
-    """Follow an IMAGE from its raw file through the rounds; an id, or the end of a file's path.
+    """Follow an IMAGE from its raw file through the rounds.
+
+    IMAGE is an id, or the end of a raw file's path.
 
     \b
     Examples:
@@ -154,11 +184,11 @@ def show_image(name: str) -> None:
 @click.argument("source")
 @click.option("--sha256", default="", help="SHA-256 that a download must have.")
 def source(source: str, sha256: str) -> None:
-    """Take the images from SOURCE: synthetic, a folder, an archive or a URL.
+    """Choose where the images come from.
 
-    Writes data.source and data.sha256 to params.yaml. For a folder or an archive the digest of
-    its content is computed, so that `dvc repro` sees when the images have changed: give the same
-    SOURCE again after a change.
+    SOURCE is synthetic, a folder, an archive or a URL. Writes data.source and data.sha256 to
+    params.yaml. For a folder or an archive the digest of its content is computed, so that
+    `dvc repro` sees when the images have changed: give the same SOURCE again after a change.
 
     \b
     Examples:
@@ -180,7 +210,7 @@ def source(source: str, sha256: str) -> None:
                 "as it is"
             )
     edit_params(layout.params, {"data.source": source, "data.sha256": digest})
-    click.echo(f"data.source: {source}")
+    click.echo(f"data.source: {source}\n{_NEXT}")
 
 
 main.add_command(sheet)
@@ -205,7 +235,9 @@ def show_params() -> None:
 @main.command("set")
 @click.argument("changes", metavar="KEY=VALUE...", nargs=-1, required=True)
 def set_params(changes: tuple[str, ...]) -> None:
-    """Edit params.yaml, keeping its comments; nothing is written if any value is bad.
+    """Edit params.yaml, keeping its comments.
+
+    Nothing is written if any value is bad.
 
     \b
     Examples:
@@ -229,12 +261,14 @@ def set_params(changes: tuple[str, ...]) -> None:
         if not equals:
             raise ParamsError(f"{change!r} is no KEY=VALUE; train.epochs=100 is one")
     edit_params(layout.params, values)
-    click.echo("\n".join(changes))
+    click.echo("\n".join([*changes, _NEXT]))
 
 
 @main.command()
 def publish() -> None:
-    """Log every round that is complete to MLflow; what is there already stays untouched.
+    """Log every complete round to MLflow.
+
+    What is there already stays untouched.
 
     \b
     Examples:
@@ -256,13 +290,16 @@ def publish() -> None:
 @click.argument("architecture", default="resnet50")
 @click.option(
     "--into",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     default=Path("data/weights"),
     show_default=True,
     help="Folder for the weights file.",
 )
 def weights(architecture: str, into: Path) -> None:
-    """Download torchvision's ImageNet weights of an ARCHITECTURE and check them.
+    """Download torchvision's ImageNet weights.
+
+    ARCHITECTURE is one of torchvision's classification architectures, resnet50 if not given. The
+    file is checked against the SHA-256 in its name.
 
     \b
     Example:

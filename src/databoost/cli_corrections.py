@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from databoost.ledger_edits import Change
 
 _FILE = click.Path(path_type=Path)
+_NO_FOLDER = click.Path(path_type=Path, dir_okay=False)
 _NEXT = (
     "`dvc repro` rebuilds the dataset with it; `databoost corrections undo --last` takes it back"
 )
@@ -22,7 +23,7 @@ _NEXT = (
 
 @click.command()
 @click.argument("round_name", metavar="ROUND")
-@click.option("-o", "--output", type=_FILE, help="The file; sheets/ROUND.xlsx if not given.")
+@click.option("-o", "--output", type=_NO_FOLDER, help="The file; sheets/ROUND.xlsx if not given.")
 @click.option(
     "--split",
     "splits",
@@ -40,11 +41,12 @@ def sheet(
     *,
     overwrite: bool,
 ) -> None:
-    """Write the images of a ROUND as an XLSX sheet to look at and to fill in, worst first.
+    """Write the images of a ROUND as an XLSX sheet to fill in.
 
-    It opens in LibreOffice and Excel: for each image its picture as it is stored and as the model
-    sees it, its labels, scores and the nearest training image. Choose an action where something
-    is wrong, save as XLSX, and take it over with `databoost corrections import`.
+    The worst stand first. It opens in LibreOffice and Excel: for each image its picture as it is
+    stored and as the model sees it, its labels, scores and the nearest training image. Choose an
+    action where something is wrong, save as XLSX, and take it over with `databoost corrections
+    import`.
 
     Ids are separated by blanks, commas or line ends; - reads them from the terminal. Held-out
     images are never corrected, and left out.
@@ -78,7 +80,7 @@ def sheet(
 
 @click.group()
 def corrections() -> None:
-    """Keep the ledger data/corrections.csv: take over a sheet, list, take back, compare.
+    """Keep the ledger data/corrections.csv.
 
     \b
     Examples:
@@ -94,7 +96,9 @@ def corrections() -> None:
 @click.argument("path", metavar="SHEET", type=_FILE)
 @click.option("--dry-run", is_flag=True, help="Show the difference and write nothing.")
 def import_sheet(path: Path, *, dry_run: bool) -> None:
-    """Take the edits of a filled-in SHEET over into the ledger, all of them or none.
+    """Take the edits of a filled-in SHEET over into the ledger.
+
+    All of them are taken over, or none.
 
     keep withdraws the lines that came after the sheet was made, and leaves the others; relabel or
     move to what an image was given as takes its line out; delete takes the place of other lines.
@@ -153,7 +157,9 @@ def list_corrections() -> None:
 @click.argument("image_ids", metavar="[ID]...", nargs=-1)
 @click.option("--last", is_flag=True, help="Take back the last import, or the last undo of ids.")
 def undo(image_ids: tuple[str, ...], *, last: bool) -> None:
-    """Take corrections back: every line of the images named, or the last change by a command.
+    """Take corrections back.
+
+    Either every line of the images named, or with --last the last change by a command.
 
     \b
     Examples:
@@ -175,7 +181,9 @@ def undo(image_ids: tuple[str, ...], *, last: bool) -> None:
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
 def diff(before: str, after: str) -> None:
-    """Show what differs between two snapshots: labels, splits, deletions, additions by class.
+    """Show what differs between two snapshots.
+
+    Labels, splits, deletions, and additions by class.
 
     A and B are rounds, or manifest files, such as that of an earlier commit.
 

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
     from databoost.params import Params
 
 
-def stage_command(name: str, summary: str, round_name: str = "") -> click.Command:
+def stage_command(
+    name: str, summary: str, *, reads: str, writes: str, round_name: str = ""
+) -> click.Command:
     """Make the command of a stage.
 
     Parameters
     ----------
     summary
-        What it does, in one sentence.
+        What it does; the first sentence stands in the list of commands.
+    reads, writes
+        Its inputs and outputs beside the parameters, as ``dvc.yaml`` names them; ROUND and
+        PREVIOUS stand for its round and the one before.
     round_name
         A round for the example, if the stage runs for one; empty: it runs for the project.
     """
@@ -36,8 +41,9 @@ def stage_command(name: str, summary: str, round_name: str = "") -> click.Comman
         click.echo(f"{words}: {time.monotonic() - started:.1f} s")
 
     example = f"databoost {name} {round_name}".rstrip()
+    told = f"{summary}\n\n`dvc repro` runs it. Reads {reads}; writes {writes}."
     decorated: Any = click.argument("round_name", metavar="ROUND")(run) if round_name else run
-    command: click.Command = click.command(name, help=f"{summary}\n\n\b\nExample:\n  {example}")(
+    command: click.Command = click.command(name, help=f"{told}\n\n\b\nExample:\n  {example}")(
         decorated
     )
     return command
@@ -63,32 +69,86 @@ def _check_round(stage: str, name: str, params: "Params") -> None:
 
 #: In the order in which a run goes through them.
 STAGE_COMMANDS = (
-    stage_command("ingest", "Bring the images of data.source to data/raw."),
-    stage_command("prepare", "Apply corrections, resolve duplicates, write the r00 snapshot."),
-    stage_command("audit", "List duplicates, leaks, blank and odd images; compare train with val."),
     stage_command(
-        "train", "Train the fixed model on a round's snapshot; resumes a killed training.", "r00"
+        "ingest",
+        "Bring the images of data.source to data/raw.",
+        reads="data.source",
+        writes="data/raw and data/ingest",
     ),
     stage_command(
-        "evaluate", "Write a round's image sheet, metrics and pictures, and log them to MLflow.",
-        "r00",
+        "prepare",
+        "Write the r00 snapshot: corrections, duplicates, split.",
+        reads="data/corrections.csv, data/raw and data/ingest",
+        writes="data/rounds/r00/manifest.csv, data/rounds/r00/dataset, "
+        "data/rounds/r00/duplicates.csv, data/rounds/r00/split.json and data/heldout",
+    ),
+    stage_command(
+        "audit",
+        "List duplicates, leaks, blank and odd images. Compares train with val, too.",
+        reads="data/raw, data/ingest, data/rounds/r00/manifest.csv and data/rounds/r00/dataset",
+        writes="data/audit",
+    ),
+    stage_command(
+        "train",
+        "Train the fixed model on a round's snapshot. Resumes a killed training.",
+        reads="data/ingest/classes.csv, data/rounds/ROUND/manifest.csv and "
+        "data/rounds/ROUND/dataset",
+        writes="data/rounds/ROUND/model",
+        round_name="r00",
+    ),
+    stage_command(
+        "evaluate",
+        "Write a round's image sheet, metrics and pictures. Logs them to MLflow.",
+        reads="data/heldout, data/rounds/ROUND/manifest.csv, data/rounds/ROUND/dataset and "
+        "data/rounds/ROUND/model",
+        writes="data/rounds/ROUND/evaluation",
+        round_name="r00",
     ),
     stage_command(
         "scores",
-        "Score the labels of r00 by models that never saw the image; resumes finished folds.",
+        "Score the labels of r00 by models that never saw the image. Resumes finished folds.",
+        reads="data/ingest/classes.csv, data/rounds/r00/manifest.csv and data/rounds/r00/dataset",
+        writes="data/rounds/r00/scores.csv",
     ),
     stage_command(
         "candidates",
-        "Draw the candidates' recipes, embed them and build the index; resumes a killed run.",
+        "Draw candidates, embed them and build the index. Resumes a killed run.",
+        reads="data/ingest/classes.csv, data/rounds/r00/manifest.csv, data/rounds/r00/dataset and "
+        "embedding.weights",
+        writes="data/candidates",
     ),
     stage_command(
-        "boost", "Make a round's snapshot from the failures of the round before.", "r01"
+        "boost",
+        "Make a round's snapshot from the failures before it.",
+        reads="data/candidates, embedding.weights, data/ingest/classes.csv, "
+        "data/rounds/r00/dataset, data/rounds/r00/scores.csv and, of the round before, "
+        "data/rounds/PREVIOUS/manifest.csv, data/rounds/PREVIOUS/dataset, "
+        "data/rounds/PREVIOUS/evaluation/sheet.csv and data/rounds/PREVIOUS/model",
+        writes="data/rounds/ROUND/manifest.csv, data/rounds/ROUND/dataset, "
+        "data/rounds/ROUND/additions.csv and data/rounds/ROUND/boost.json",
+        round_name="r01",
     ),
     stage_command(
-        "attribute", "Trace what a round fixed and broke to its additions, by nearness.", "r01"
+        "attribute",
+        "Trace what a round fixed and broke to its additions. By nearness: no proof of cause.",
+        reads="data/candidates, embedding.weights, data/rounds/PREVIOUS/dataset, "
+        "data/rounds/PREVIOUS/evaluation/sheet.csv, data/rounds/ROUND/additions.csv and "
+        "data/rounds/ROUND/evaluation/sheet.csv",
+        writes="data/rounds/ROUND/attribution",
+        round_name="r01",
     ),
-    stage_command("map", "Lay the images of all rounds out by their looks, reports/map.html."),
     stage_command(
-        "report", "Write the page that shows all rounds, reports/index.html; log it to MLflow."
+        "map",
+        "Lay out the images of all rounds by their looks.",
+        reads="embedding.weights, data/heldout, data/ingest/classes.csv and data/rounds",
+        writes="data/map/points.csv, reports/map.png and reports/map.html",
     ),
-)  # fmt: skip
+    stage_command(
+        "report",
+        "Write the page that shows all rounds. Logs it to MLflow.",
+        reads="data/audit, data/control.csv, data/heldout, data/ingest/classes.csv, data/rounds "
+        "and reports/map.png",
+        writes="reports/index.html, reports/rounds.csv, reports/curves.csv and "
+        "reports/confusion.csv",
+    ),
+)

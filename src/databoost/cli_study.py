@@ -20,9 +20,10 @@ from databoost.project import open_project
     help="Folder of the study; default: .databoost/studies/<name of FILE>.",
 )
 def study(file: Path, workers: int | None, output: Path | None) -> None:
-    """Compare strategies: run the arms of FILE with each of its seeds, from the project's r00.
+    """Compare strategies over arms and seeds.
 
-    FILE names what differs from params.yaml:
+    Runs the arms of FILE with each of its seeds, from the project's r00. FILE names what differs
+    from params.yaml:
 
     \b
       rounds: 3                         # after r00
@@ -36,8 +37,14 @@ def study(file: Path, workers: int | None, output: Path | None) -> None:
         nearest: {boost.strategy: nearest, boost.labels: any}
         newest: {"embedding.weights": "data/rounds/{previous}/model/best.ckpt"}
 
-    Writes rounds.csv, arms.csv, verdicts.csv and study.png, and logs every arm and seed to MLflow.
+    Writes rounds.csv, arms.csv, verdicts.csv and study.png, and logs every arm and seed to an
+    MLflow experiment of the study's own, `<tracking.experiment> <name of the study's folder>`.
     Whatever was interrupted goes on with the same command; a changed FILE redoes what it changes.
+
+    Intervals are 95%, over seeds and test images; those of one seed are over images alone. More
+    than noise is a difference of two seeds or more whose interval leaves 0 out, and with which a
+    sign test over the images agrees. That holds for one comparison each: of 20 between arms that
+    do not differ, 1 is expected to look like more than noise.
 
     \b
     Examples:
