@@ -58,7 +58,7 @@ def rollback(rounds: pd.DataFrame) -> None:
 def epochs(rounds: pd.DataFrame, n_epochs: int) -> None:
     """Print in which quarter of the training the best epoch lies."""
     trained = rounds[(rounds["round"] != "r00") & (rounds["n_added"] > 0)]
-    quarters = np.minimum(4 * (trained["best_epoch"] - 1) // n_epochs, 3)
+    quarters = 4 * trained["best_epoch"] // n_epochs  # epochs count from 0
     shares = [f"{float((quarters == quarter).mean()):.2f}" for quarter in range(4)]
     print(f"best epoch by quarter of {n_epochs}: {' '.join(shares)} of {len(trained)} trainings")
 

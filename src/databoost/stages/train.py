@@ -117,6 +117,6 @@ def _write(here: RoundLayout, trained: Trained, key: str) -> None:
         write_table(part / here.curve.name, trained.curve, CURVE)
         write_json(part / here.model_metrics.name, metrics)
     print(
-        f"{here.name}: epoch {metrics['best_epoch']} of {metrics['n_epochs']} is the first best, "
-        f"validation accuracy {metrics['val_accuracy']:.3f}"
+        f"{here.name}: epoch {metrics['best_epoch'] + 1} of {metrics['n_epochs']} is the first "
+        f"best, validation accuracy {metrics['val_accuracy']:.3f}"
     )
