@@ -52,7 +52,8 @@ def accuracy_chart(
 def _axes(names: list[str], bounds: tuple[float, float]) -> Markup:
     parts = []
     step = 0.1 if bounds[1] - bounds[0] <= 0.55 else 0.2
-    for number in range(round((bounds[1] - bounds[0]) / step) + 1):
+    # A little more, since tenths are not exact: 0.3 / 0.1 is less than 3.
+    for number in range(math.floor((bounds[1] - bounds[0]) / step + 1e-9) + 1):
         value = bounds[0] + number * step
         y = _y(value, bounds)
         parts.append(
