@@ -302,5 +302,6 @@ def test_one_is_started_only_if_none_was_named(monkeypatch, given, tried):
 def test_without_ray_the_error_says_what_to_install(tmp_path, settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "ray.data", None)
-    with pytest.raises(ParamsError, match=r"'ray', and Ray is not installed; run `pip install 'da"):
+    match = r"'ray', and Ray is not installed; `make setup` installs it, or set .* to 'local'$"
+    with pytest.raises(ParamsError, match=match):
         ray_engine(POLICY, settings, tmp_path / "model.ckpt", CPU, 1)

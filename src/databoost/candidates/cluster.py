@@ -92,8 +92,8 @@ def ray_engine(
             import ray.data
     except ImportError as error:
         raise ParamsError(
-            "candidates.engine is 'ray', and Ray is not installed; run "
-            "`pip install 'databoost[ray]'`, or set candidates.engine to 'local'"
+            "candidates.engine is 'ray', and Ray is not installed; `make setup` installs it, or "
+            "set candidates.engine to 'local'"
         ) from error
 
     def run(shards: Iterable[Shard]) -> Generator[Finished, None, None]:
