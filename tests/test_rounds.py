@@ -1,17 +1,16 @@
 """The loop over rounds, with DVC stubbed out."""
 
 import shutil
-import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from projects import REPOSITORY
 
 from databoost import rounds
-from databoost.data.files import write_json
+from databoost.data.files import write_json, write_text
 from databoost.errors import DataboostError, DatasetError, ParamsError
 from databoost.layout import Layout
 from databoost.params import edit_params, read_params
@@ -134,20 +133,30 @@ def test_a_round_that_is_not_complete_is_no_reason(layout: Layout) -> None:
 def test_dvc_runs_in_the_project_and_its_failure_is_told(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commands: list[tuple[list[str], Path]] = []
-
-    def run(command: list[str], cwd: Path, check: bool) -> SimpleNamespace:
-        commands.append((command, cwd))
-        return SimpleNamespace(returncode=1)
-
-    monkeypatch.setattr(subprocess, "run", run)
+    lay_dvc(layout, monkeypatch, 'echo "$@" > called; exit 1')
     with pytest.raises(DataboostError, match="dvc repro failed, see above; what it completed is"):
         run_rounds(layout, None)
-    ((command, cwd),) = commands
-    assert Path(command[0]).name == "dvc"
-    assert command[1:] == ["repro", "evaluate@r00"]
-    assert cwd == layout.root
+    assert (layout.root / "called").read_text() == "repro evaluate@r00\n"
     assert read_params(layout.params).rounds == ("r00",)
+
+
+def test_an_interrupt_is_raised_once_dvc_has_ended(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python kills what `subprocess.run` started a quarter of a second after Ctrl-C.
+    interrupts = "trap '' INT; sleep 0.1; kill -INT $PPID; sleep 0.05; kill -INT $PPID"
+    lay_dvc(layout, monkeypatch, f"{interrupts}; sleep 0.4; echo > ended")
+    with pytest.raises(KeyboardInterrupt):
+        run_rounds(layout, None)
+    assert (layout.root / "ended").exists()
+
+
+def lay_dvc(layout: Layout, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Lay a shell script where the `dvc` of this Python is looked for."""
+    command = layout.root / "bin" / "dvc"
+    write_text(command, f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(command.with_name("python")))
 
 
 def test_a_plateau_ends_the_rounds(

@@ -119,8 +119,28 @@ def _metrics_of(here: RoundLayout) -> Any:
 def _reproduce(layout: Layout, *targets: str) -> None:
     dvc = Path(sys.executable).with_name("dvc")
     command = [str(dvc) if dvc.exists() else "dvc", "repro", *targets]
-    if subprocess.run(command, cwd=layout.root, check=False).returncode:
+    with subprocess.Popen(command, cwd=layout.root) as process:
+        status = _wait_for(process)
+    if status:
         raise DataboostError(
             "dvc repro failed, see above; what it completed is kept, and `databoost run` goes on "
             "from there"
         )
+
+
+def _wait_for(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the exit status; Ctrl-C, which the process gets too, is raised once it has ended.
+
+    DVC ends after its stage, which Ctrl-C stops: what is left before then works on unattended.
+    """
+    interrupt = None
+    while True:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt as error:
+            interrupt = error
+        else:
+            break
+    if interrupt is not None:
+        raise interrupt
+    return status
