@@ -22,7 +22,7 @@ from databoost.model import batches, loop, steps
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples, epoch_order
 from databoost.model.checkpoints import Checkpoint
-from databoost.model.training import forget_training
+from databoost.model.training import forget_training, state_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -194,6 +194,22 @@ def test_half_written_checkpoint_is_never_resumed(tmp_path, monkeypatch):
             run(state)
     (state / "last.ckpt.part").write_bytes((state / "last.ckpt").read_bytes()[:999])
     assert digests(run(state), tmp_path / "b") == whole
+
+
+def test_only_the_same_training_on_the_same_machine_is_resumed(tmp_path, monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    names = [
+        state_folder(tmp_path, "work", cpu, 1),
+        state_folder(tmp_path, "other", cpu, 1),
+        state_folder(tmp_path / "moved", "work", cpu, 1),
+        state_folder(tmp_path, "work", cuda, 1),
+        state_folder(tmp_path, "work", cpu, 2),
+    ]
+    assert state_folder(tmp_path, "work", cpu, 1) == names[0]
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    names.append(state_folder(tmp_path, "work", cpu, 1))
+    assert len({path.name for path in names}) == len(names)
+    assert [path.parent for path in names[:2]] == [tmp_path, tmp_path]
 
 
 def test_lone_last_image_joins_the_batch_before_where_batch_norm_needs_two(tmp_path, monkeypatch):

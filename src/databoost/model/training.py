@@ -4,6 +4,7 @@ Everything random is a function of (seed, epoch), so a training that was killed 
 epoch's end goes through the same batches and ends with the same bytes.
 """
 
+import hashlib
 import shutil
 import sys
 from dataclasses import dataclass
@@ -87,6 +88,29 @@ def train_model(
     if not trainer.is_global_zero:
         sys.exit()  # one of Lightning's helpers, which ran the same command for its own device
     return _best(state, model, classes)
+
+
+def state_folder(folder: Path, work: str, device: torch.device, threads: int) -> Path:
+    """Name the folder of an unfinished training by all that its result depends on.
+
+    Parameters
+    ----------
+    folder
+        Where such folders lie.
+    work
+        The training's input and settings.
+    device, threads
+        What it runs on: the device, and PyTorch's CPU threads.
+
+    Returns
+    -------
+    pathlib.Path
+        A folder in `folder`, which this function does not make.
+    """
+    # Lightning's checkpoints name folders and hold optimiser states of one PyTorch version, so
+    # neither a moved project nor an upgrade resumes them; nor does another device.
+    place = f"{work} {folder.resolve()} {torch.__version__} {device.type} {threads}"
+    return folder / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def forget_training(state: Path) -> None:

@@ -1,6 +1,5 @@
 """``scores``: the images of r00 -> how much each label, and its being any class, are in doubt."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from databoost.data.tables import SCORES
 from databoost.layout import Layout
 from databoost.model.batches import Examples
 from databoost.model.evaluation import pick_device
-from databoost.model.training import forget_training
+from databoost.model.training import forget_training, state_folder
 from databoost.params import Params
 
 _SHOWN = 10
@@ -38,13 +37,15 @@ def scores(layout: Layout, params: Params) -> None:
     labels = np.array([classes.index(label) for label in manifest["label"]], dtype=np.int64)
     examples = Examples(images, torch.from_numpy(labels))
     settings = {name: getattr(params, name).model_dump() for name in ("audit", "model", "scores")}
-    place = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes])
-    state = layout.state / "scores" / hashlib.sha256(place.encode()).hexdigest()[:16]
+    work = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes])
+    device = pick_device(params.train)
+    state = state_folder(layout.state / "scores", work, device, params.train.threads)
     folds = cross_validate(
         examples, len(classes), params.model, params.scores, state,
-        device=pick_device(params.train), groups=groups, progress=True,
+        device=device, groups=groups, progress=True,
     )  # fmt: skip
-    dealt = stratified_folds(labels, min(_KERNEL_FOLDS, len(labels)), params.scores.seed, groups)
+    n_folds = min(_KERNEL_FOLDS, len(np.unique(groups)))  # a group lies in one fold
+    dealt = stratified_folds(labels, n_folds, params.scores.seed, groups)
     kernel = kernel_scores(prints.strokes, labels, len(classes), dealt)
     similarity = neighbour_similarity(prints.strokes, params.scores.neighbors, groups)
     table = score_labels(manifest, classes, dynamics(folds), kernel, similarity)

@@ -21,7 +21,7 @@ from databoost.layout import Layout, RoundLayout
 from databoost.model.batches import Examples
 from databoost.model.checkpoints import save_checkpoint
 from databoost.model.evaluation import pick_device
-from databoost.model.training import Trained, forget_training, train_model
+from databoost.model.training import Trained, forget_training, state_folder, train_model
 from databoost.params import Params, round_name, round_number
 
 
@@ -47,7 +47,9 @@ def train(layout: Layout, params: Params, name: str) -> None:
         print(f"{name}: nothing was added since {twin.name}; its model is taken over")
         return
     classes = read_classes(layout.classes)
-    state = state_folder(layout, key, classes, pick_device(params.train).type)
+    work = f"{key} {json.dumps(classes)}"
+    device = pick_device(params.train)
+    state = state_folder(layout.state / "training", work, device, params.train.threads)
     trained = train_model(
         _examples(manifest, "train", here, params, classes),
         _examples(manifest, "val", here, params, classes),
@@ -69,14 +71,6 @@ def training_key(manifest: Path, params: Params) -> str:
         settings, sort_keys=True
     )
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def state_folder(layout: Layout, key: str, classes: list[str], device: str) -> Path:
-    """Give the folder of an unfinished training: of this key, of classes in this order."""
-    # Lightning's checkpoints name folders and hold optimiser states of one PyTorch version, so
-    # neither a moved project nor an upgrade resumes them; nor does another device.
-    place = f"{key} {json.dumps(classes)} {layout.root.resolve()} {torch.__version__} {device}"
-    return layout.state / "training" / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def _trained_alike(layout: Layout, name: str, key: str) -> RoundLayout | None:
