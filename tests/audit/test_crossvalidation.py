@@ -1,15 +1,17 @@
 """Folds and out-of-sample predictions."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from databoost.audit import crossvalidation
 from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
 from databoost.data.resizing import TapStore
 from databoost.errors import DatasetError, ParamsError
-from databoost.model.batches import Examples
+from databoost.model.batches import Examples, epoch_order
 from databoost.sections import ModelParams, ScoresParams
 
 MODEL = ModelParams(architecture="fixed", image_size=32)
@@ -56,6 +58,33 @@ def test_every_image_is_judged_once_by_a_model_that_never_saw_it(tmp_path: Path)
     assert np.exp(joined).sum(axis=2) == pytest.approx(1.0, abs=1e-5)
     again = cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path / "again", device=CPU)
     assert (dynamics(again) == joined).all()
+
+
+def test_a_fold_trains_on_all_images_but_those_that_it_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[list[set[int]]] = []  # positions of every epoch, by fold
+    build, batch = crossvalidation.build_model, TapStore.batch
+
+    def start(*arguments: Any) -> Any:
+        trained.append([])
+        return build(*arguments)
+
+    def note_order(*arguments: Any) -> torch.Tensor:
+        trained[-1].append(set())
+        return epoch_order(*arguments)
+
+    def note(self: TapStore, which: torch.Tensor | slice) -> torch.Tensor:
+        if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+            assert isinstance(which, torch.Tensor)
+            trained[-1][-1].update(which.tolist())
+        return batch(self, which)
+
+    monkeypatch.setattr(crossvalidation, "build_model", start)
+    monkeypatch.setattr(crossvalidation, "epoch_order", note_order)
+    monkeypatch.setattr(TapStore, "batch", note)
+    folds = cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path, device=CPU)
+    assert trained == [[set(range(12)) - set(fold.heldout.tolist())] * 2 for fold in folds]
 
 
 def test_a_finished_fold_is_not_trained_again(tmp_path: Path) -> None:

@@ -1,41 +1,105 @@
 """The train stage: what a killed training is resumed by, and what it picks the epoch on."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from projects import REPOSITORY
 
+from databoost.data.files import write_text
+from databoost.data.halves import in_mining_half
+from databoost.data.images import write_png
+from databoost.data.tablefiles import write_table
 from databoost.data.tables import MANIFEST
 from databoost.errors import ParamsError
 from databoost.layout import Layout
-from databoost.params import read_params
-from databoost.stages import train as module
-from databoost.stages.train import state_folder
+from databoost.params import Params, read_params
+from databoost.stages import train as stage
+from databoost.stages.train import train
+
+# By databoost.data.halves, the first two lie in the half that is mined.
+MINED = ["0af255a41ffbc91b", "224495eeffe3d9d3"]
 
 
-def test_only_the_same_training_of_the_same_classes_is_resumed(tmp_path: Path) -> None:
+def params_that_mine(mine_on: str) -> Params:
+    params = read_params(REPOSITORY / "params.yaml")
+    boost = params.boost.model_copy(update={"mine_on": mine_on})
+    used = params.train.model_copy(update={"accelerator": "cpu", "threads": 1})
+    return params.model_copy(update={"boost": boost, "train": used})
+
+
+def lay_snapshot(layout: Layout, val_ids: list[str], classes: str = "iv") -> None:
+    """A snapshot of two training images and some validation images, the latter by shade."""
+    here = layout.round("r00")
+    ids = ["a1", "a2", *val_ids]
+    splits = ["train"] * 2 + ["val"] * len(val_ids)
+    labels = ["iv"[number % 2] for number in range(len(ids))]
+    paths = [f"{s}/{n}/{i}.png" for s, n, i in zip(splits, labels, ids, strict=True)]
+    for shade, path in enumerate(paths):
+        write_png(here.dataset / path, np.full((8, 8, 1), shade, dtype=np.uint8))
+    rows: dict[str, list[object]] = {name: [""] * len(ids) for name in MANIFEST.columns}
+    rows |= {"image_id": ids, "path": paths, "split": splits, "label": labels}
+    rows |= {"origin": ["raw"] * len(ids), "round_added": ["r00"] * len(ids)}
+    rows["similarity"] = [np.nan] * len(ids)
+    write_table(here.manifest, MANIFEST.frame(rows), MANIFEST)
+    write_text(layout.classes, "\n".join(["label", *classes, ""]))
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Note what trainings are started with, and let them break off."""
+    started: list[tuple[Any, ...]] = []
+
+    def note(*arguments: Any, **options: Any) -> None:
+        started.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "train_model", note)
+    return started
+
+
+def start(layout: Layout, params: Params) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(layout, params, "r00")
+
+
+def test_only_the_same_training_of_the_same_classes_is_resumed(
+    tmp_path: Path, trainings: list[tuple[Any, ...]]
+) -> None:
     layout = Layout(tmp_path)
-    names = [
-        state_folder(layout, "key", ["i", "v"], "cpu"),
-        state_folder(layout, "key", ["v", "i"], "cpu"),
-        state_folder(layout, "key", ["i", "v", "x"], "cpu"),
-        state_folder(layout, "other", ["i", "v"], "cpu"),
-        state_folder(layout, "key", ["i", "v"], "cuda"),
-        state_folder(Layout(tmp_path / "moved"), "key", ["i", "v"], "cpu"),
+    for classes, mine_on in (("iv", "val"), ("vi", "val"), ("ivx", "val"), ("iv", "half")):
+        lay_snapshot(layout, [*MINED, "b3"], classes)
+        start(layout, params_that_mine(mine_on))
+    states = [state for *_, state in trainings]
+    assert len(set(states)) == 4
+    start(layout, params_that_mine("half"))
+    assert trainings[4][-1] == states[3]
+
+
+def test_the_epoch_is_picked_on_the_half_that_is_not_mined(
+    tmp_path: Path, trainings: list[tuple[Any, ...]]
+) -> None:
+    layout = Layout(tmp_path)
+    ids = [MINED[0], "b1", "b2", MINED[1], "b3"]
+    kept = [number for number, is_mined in enumerate(in_mining_half(ids)) if not is_mined]
+    assert 0 < len(kept) < len(ids)
+    lay_snapshot(layout, ids)
+    for mine_on in ("val", "half"):
+        start(layout, params_that_mine(mine_on))
+    shades = [
+        [int(image[0, 0, 0]) for image in examples.images.batch(slice(None))]
+        for started in trainings
+        for examples in started[:2]
     ]
-    assert len({path.name for path in names}) == len(names)
-    assert state_folder(layout, "key", ["i", "v"], "cpu") == names[0]
+    assert shades == [[0, 1], [2, 3, 4, 5, 6], [0, 1], [number + 2 for number in kept]]
+    assert trainings[1][1].labels.tolist() == [number % 2 for number in kept]
 
 
 def test_a_validation_that_is_all_mined_is_refused(tmp_path: Path) -> None:
-    params = read_params(REPOSITORY / "params.yaml")
-    boost = params.boost.model_copy(update={"mine_on": "half"})
-    params = params.model_copy(update={"boost": boost})
-    ids = ["0af255a41ffbc91b", "224495eeffe3d9d3"]  # both lie in the half that is mined
-    rows: dict[str, list[object]] = {name: [""] * 2 for name in MANIFEST.columns}
-    rows |= {"image_id": ids, "split": ["val"] * 2, "label": ["i"] * 2, "similarity": [0.0] * 2}
-    here = Layout(tmp_path).round("r00")
+    layout = Layout(tmp_path)
+    lay_snapshot(layout, MINED)
     with pytest.raises(
         ParamsError, match=r"mine_on is 'half', and all 2 validation image\(s\) lie"
     ):
-        module._examples(MANIFEST.frame(rows), "val", here, params, ["i"])
+        train(layout, params_that_mine("half"), "r00")
