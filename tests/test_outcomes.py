@@ -128,8 +128,12 @@ def test_params_are_flat_texts_without_the_names_of_rounds_and_runs() -> None:
     assert params["candidates.mirror"] == '{"i": "v"}'
     assert params["candidates.rotation"] == "[-15.0, 15.0]"
     sections = {name.partition(".")[0] for name in params}
-    assert sections.isdisjoint({"rounds", "boosts", "tracking"})
-    assert {"data", "model", "train", "search", "boost"} <= sections
+    assert sections == {
+        "data", "synthetic", "split", "model", "train", "evaluate", "candidates", "embedding",
+        "search", "boost", "audit",
+    }  # fmt: skip
+    assert "audit.max_bits" in params
+    assert {"audit.odd_size", "audit.seed", "candidates.engine"}.isdisjoint(params)
 
 
 def test_keys_are_hashes_that_differ_between_rounds(layout: Layout) -> None:
@@ -174,6 +178,13 @@ def test_changed_params_change_every_key(layout: Layout) -> None:
     after = outcomes(layout, declared(boost={"neighbors": 4}))[0]
     assert after.key != before.key
     assert after.boost_key != before.boost_key
+
+
+def test_params_that_change_no_round_change_no_key(layout: Layout) -> None:
+    before = outcomes(layout)[0]
+    other = declared(audit={"odd_size": 9.0, "seed": 1}, candidates={"engine": "ray"})
+    assert outcomes(layout, other)[0].key == before.key
+    assert outcomes(layout, declared(audit={"max_bits": 3}))[0].key != before.key
 
 
 def test_a_changed_sheet_leaves_the_key_of_the_boost(layout: Layout) -> None:

@@ -10,16 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from databoost.data.files import read_json
+from databoost.data.files import read_json, sha256_of
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import CURVE
 from databoost.errors import DatasetError
 from databoost.layout import SPLITS, Layout, RoundLayout
 from databoost.params import Params, round_number
+from databoost.provenance import round_params
 from databoost.tracing import is_current
 
-#: Sections that name rounds or runs and change nothing about the content of one.
-_UNKEYED_SECTIONS = {"rounds", "boosts", "tracking", "scores", "map", "report"}
 _LONGEST_NAME = 250  # of a metric, in MLflow
 _PER_CLASS = "per_class_accuracy"
 
@@ -155,11 +154,9 @@ def flat_params(params: Params) -> dict[str, str]:
 
     Texts stand as they are, everything else as JSON.
     """
-    sections = params.model_dump(mode="json", exclude=_UNKEYED_SECTIONS)
     return {
-        f"{section}.{key}": value if isinstance(value, str) else json.dumps(value)
-        for section, values in sections.items()
-        for key, value in values.items()
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in round_params(params).items()
     }
 
 
@@ -169,8 +166,8 @@ def _outcome(files: RoundLayout, params: Params) -> Outcome:
     split = read_json(files.split) if is_first and files.split.exists() else {}
     named = flat_params(params)
     settings = json.dumps(named, sort_keys=True)
-    made = [_file_hash(path) for path in (files.manifest, files.checkpoint)]
-    rest = [_file_hash(path) for path in (files.sheet, files.metrics, *_files_of_making(files))]
+    made = [sha256_of(path) for path in (files.manifest, files.checkpoint)]
+    rest = [sha256_of(path) for path in (files.sheet, files.metrics, *_files_of_making(files))]
     return Outcome(
         files,
         _hash("round", settings, *made, *rest),
@@ -225,8 +222,3 @@ def _files_of_making(files: RoundLayout) -> list[Path]:
 
 def _hash(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
