@@ -63,6 +63,11 @@ def wanted_additions(settings: BoostParams, room: int | None) -> int:
     return min(*caps, _NO_LIMIT if room is None else room)
 
 
+def parent_names(recipes: pd.DataFrame) -> list[str]:
+    """List the parents of candidates (``RECIPES``) by id, each once."""
+    return sorted(set(recipes["parent_id"]))
+
+
 def candidate_pool(recipes: pd.DataFrame, manifest: pd.DataFrame, classes: list[str]) -> Pool:
     """Code the candidates by label and parent, and mark those that the snapshot has already.
 
@@ -73,15 +78,16 @@ def candidate_pool(recipes: pd.DataFrame, manifest: pd.DataFrame, classes: list[
     manifest
         ``MANIFEST`` of the snapshot that is to grow.
     classes
-        Labels; their positions are the codes.
+        Labels; their positions are the codes. Those of parents are their places among
+        :func:`parent_names`.
     """
-    parents = pd.Index(sorted(set(recipes["parent_id"])))
+    parents = pd.Index(parent_names(recipes))
     added = manifest[manifest["origin"] != "raw"]
     counts: Counter[int] = Counter(parents.get_indexer(pd.Index(added["parent_id"])).tolist())
     return Pool(
         pd.Index(classes).get_indexer(pd.Index(recipes["label"])).astype(np.int64),
         parents.get_indexer(pd.Index(recipes["parent_id"])).astype(np.int64),
-        np.isin(recipe_names(recipes), added["recipe"].to_numpy()),
+        pd.Index(recipe_names(recipes)).isin(added["recipe"]),
         counts,
     )
 
