@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 from handmade_rounds import declared, edit_json, lay_round
+from projects import REPOSITORY
 
+from databoost import provenance
 from databoost.data.files import write_bytes, write_json
 from databoost.layout import Layout
 from databoost.outcomes import Outcome, flat_params, missing_outputs, read_outcomes, shown_files
 from databoost.params import Params
+from databoost.yamlfile import read_yaml
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     layout = Layout(tmp_path)
     lay_round(layout, "r00")
-    lay_round(layout, "r01", accuracy=1.0, stop="nothing_misclassified")
+    lay_round(layout, "r01", accuracy=1.0, stop="no_queries")
     return layout
 
 
@@ -52,7 +55,7 @@ def test_a_boosted_round_also_tells_of_its_boost(layout: Layout) -> None:
         "search_recall": 0.875,
         "mean_similarity": 0.75,
     }
-    assert (second.step, second.stop) == (1, "nothing_misclassified")
+    assert (second.step, second.stop) == (1, "no_queries")
     assert second.progress == {
         "train/accuracy": 1.0, "train/n_misclassified": 0,
         "val/accuracy": 1.0, "val/n_misclassified": 0,
@@ -134,6 +137,17 @@ def test_params_are_flat_texts_without_the_names_of_rounds_and_runs() -> None:
     }  # fmt: skip
     assert "audit.max_bits" in params
     assert {"audit.odd_size", "audit.seed", "candidates.engine"}.isdisjoint(params)
+
+
+def test_the_params_of_a_round_are_those_that_dvc_gives_to_its_stages() -> None:
+    every = declared().model_dump()
+    named: set[str] = set()
+    for stage in provenance._ONE_FOR_ALL_ROUNDS + provenance._ONE_A_ROUND:
+        declaration = read_yaml(REPOSITORY / "dvc.yaml")["stages"][stage]
+        for key in declaration.get("do", declaration)["params"]:
+            section, dot, _ = key.partition(".")
+            named |= {key} if dot else {f"{section}.{name}" for name in every[section]}
+    assert set(flat_params(declared())) == named
 
 
 def test_keys_are_hashes_that_differ_between_rounds(layout: Layout) -> None:

@@ -3,15 +3,11 @@
 from pathlib import Path
 
 import pytest
-from handmade_rounds import declared
-from projects import REPOSITORY
 
-from databoost import provenance
 from databoost.data.files import write_text
 from databoost.errors import ParamsError
 from databoost.layout import Layout
-from databoost.provenance import changed_params, round_params
-from databoost.yamlfile import read_yaml
+from databoost.provenance import changed_params
 
 LOCK = """\
 schema: '2.0'
@@ -57,17 +53,6 @@ def layout(tmp_path: Path) -> Layout:
     layout = Layout(tmp_path)
     write_text(layout.params, PARAMS)
     return layout
-
-
-def test_the_params_of_a_round_are_those_that_dvc_gives_to_its_stages():
-    every = declared().model_dump()
-    named = set()
-    for stage in provenance._ONE_FOR_ALL_ROUNDS + provenance._ONE_A_ROUND:
-        declaration = read_yaml(REPOSITORY / "dvc.yaml")["stages"][stage]
-        for key in declaration.get("do", declaration)["params"]:
-            section, dot, name = key.partition(".")
-            named |= {key} if dot else {f"{section}.{name}" for name in every[section]}
-    assert set(round_params(declared())) == named
 
 
 def test_agreeing_params(layout):

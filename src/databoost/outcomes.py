@@ -16,9 +16,24 @@ from databoost.data.tables import CURVE
 from databoost.errors import DatasetError
 from databoost.layout import SPLITS, Layout, RoundLayout
 from databoost.params import Params, round_number
-from databoost.provenance import round_params
+from databoost.sections import CandidatesParams
 from databoost.tracing import is_current
 
+#: Parameters that a round depends on: those that dvc.yaml gives to its stages and to those before
+#: them. True stands for all keys of a section.
+_ROUND_PARAMS: dict[str, Any] = {
+    "data": True,
+    "synthetic": True,
+    "split": True,
+    "model": True,
+    "train": True,
+    "evaluate": True,
+    "candidates": set(CandidatesParams.model_fields) - {"engine"},
+    "embedding": True,
+    "search": True,
+    "boost": True,
+    "audit": {"max_bits", "min_similarity"},
+}
 _LONGEST_NAME = 250  # of a metric, in MLflow
 _PER_CLASS = "per_class_accuracy"
 
@@ -154,9 +169,11 @@ def flat_params(params: Params) -> dict[str, str]:
 
     Texts stand as they are, everything else as JSON.
     """
+    sections = params.model_dump(mode="json", include=_ROUND_PARAMS)
     return {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in round_params(params).items()
+        f"{section}.{key}": value if isinstance(value, str) else json.dumps(value)
+        for section, values in sections.items()
+        for key, value in values.items()
     }
 
 

@@ -4,37 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from databoost.layout import Layout
-from databoost.params import Params
-from databoost.sections import CandidatesParams
 from databoost.yamlfile import read_yaml
 
-#: Parameters that a round depends on: those that dvc.yaml gives to the stages below. True stands
-#: for all keys of a section.
-_ROUND_PARAMS: dict[str, Any] = {
-    "data": True,
-    "synthetic": True,
-    "split": True,
-    "model": True,
-    "train": True,
-    "evaluate": True,
-    "candidates": set(CandidatesParams.model_fields) - {"engine"},
-    "embedding": True,
-    "search": True,
-    "boost": True,
-    "audit": {"max_bits", "min_similarity"},
-}
+#: Stages that the outputs of a round come of; `flat_params` gives their parameters.
 _ONE_FOR_ALL_ROUNDS = ("ingest", "prepare", "candidates")
 _ONE_A_ROUND = ("boost", "train", "evaluate")
-
-
-def round_params(params: Params) -> dict[str, Any]:
-    """Give the parameters that a round depends on, by their dotted names: ``train.epochs``."""
-    sections = params.model_dump(mode="json", include=_ROUND_PARAMS)
-    return {
-        f"{section}.{key}": value
-        for section, values in sections.items()
-        for key, value in values.items()
-    }
 
 
 def changed_params(layout: Layout, names: Iterable[str]) -> list[str]:
