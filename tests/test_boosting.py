@@ -247,23 +247,26 @@ def test_queries_that_want_all_there_is_fill_the_room():
 
 
 @pytest.mark.parametrize(
-    ("n_queries", "n_additions", "room", "reason"),
+    ("n_queries", "n_additions", "room", "needs_queries", "reason"),
     [
-        (0, 0, None, "nothing_misclassified"),
-        (0, 0, 0, "nothing_misclassified"),
-        (0, 4, 9, None),
-        (0, 4, 4, "limit"),
-        (0, 4, None, None),
-        (5, 0, 0, "limit"),
-        (5, 15, 15, "limit"),
-        (5, 14, 15, None),
-        (5, 15, None, None),
-        (5, 0, 15, "nothing_new"),
-        (5, 0, None, "nothing_new"),
+        (0, 0, None, True, "no_queries"),
+        (0, 0, 0, True, "no_queries"),
+        (0, 0, None, False, "nothing_new"),
+        (0, 0, 0, False, "limit"),
+        (0, 4, 9, False, None),
+        (0, 4, 4, False, "limit"),
+        (0, 4, None, False, None),
+        (5, 0, 0, True, "limit"),
+        (5, 15, 15, True, "limit"),
+        (5, 14, 15, True, None),
+        (5, 15, None, True, None),
+        (5, 0, 15, True, "nothing_new"),
+        (5, 0, None, True, "nothing_new"),
+        (5, 0, None, False, "nothing_new"),
     ],
 )
-def test_stop_reason(n_queries, n_additions, room, reason):
-    assert stop_reason(n_queries, n_additions, room) == reason
+def test_stop_reason(n_queries, n_additions, room, needs_queries, reason):
+    assert stop_reason(n_queries, n_additions, room, needs_queries) == reason
 
 
 def draw_case(random: np.random.Generator) -> tuple[Neighbours, np.ndarray, Pool, dict[str, Any]]:

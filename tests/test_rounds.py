@@ -78,7 +78,7 @@ def test_rounds_follow_until_nothing_is_misclassified(
     layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
 ) -> None:
     calls = dvc(r02={"n_misclassified": 0})
-    assert run_rounds(layout, None) == "no validation image is misclassified (r02)"
+    assert run_rounds(layout, None) == "no validation image asks for additions (r02)"
     assert calls == [("evaluate@r00",), ("evaluate@r01",), ("evaluate@r02",), ()]
     assert read_params(layout.params).rounds == ("r00", "r01", "r02")
 
@@ -96,8 +96,8 @@ def test_a_finished_boost_declares_nothing(
     layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
 ) -> None:
     calls = dvc(r01={"stop": "nothing_new"})
-    assert run_rounds(layout, None) == "no candidate near a failure is left that would be new (r01)"
-    assert run_rounds(layout, None) == "no candidate near a failure is left that would be new (r01)"
+    reason = "the strategy takes none of the candidates that are left (r01)"
+    assert [run_rounds(layout, None) for _ in range(2)] == [reason, reason]
     assert calls == [("evaluate@r00",), ("evaluate@r01",), (), ("evaluate@r01",), ()]
 
 
@@ -106,9 +106,9 @@ def test_a_finished_boost_declares_nothing(
     [
         ({}, None),
         ({"stop": "limit"}, "the size limit is reached"),
-        ({"stop": "nothing_misclassified"}, "no validation image is misclassified"),
-        ({"stop": "nothing_new"}, "no candidate near a failure is left that would be new"),
-        ({"n_misclassified": 0}, "no validation image is misclassified"),
+        ({"stop": "no_queries"}, "no validation image asks for additions"),
+        ({"stop": "nothing_new"}, "the strategy takes none of the candidates that are left"),
+        ({"n_misclassified": 0}, "no validation image asks for additions"),
         ({"n_train": 9991}, None),  # 9991 + 8 = 9999: one more fits
         ({"n_train": 9992}, "the size limit is reached"),  # 10,000
         ({"n_train": 9993}, "the size limit is reached"),  # 10,001, counted as 10,008
@@ -118,6 +118,25 @@ def test_stop_rule(layout: Layout, told: dict[str, Any], reason: str | None) -> 
     declare_rounds(layout, "r01")
     finish(layout, "r01", **told)
     assert stop_after(layout, read_params(layout.params)) == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "goes_on"),
+    [
+        ({}, False),
+        ({"boost.max_margin": 0.1}, True),  # images that are barely right may ask
+        ({"boost.strategy": "random"}, False),  # as many as the neighbours would have been
+        ({"boost.strategy": "random", "boost.additions": 5}, True),
+        ({"boost.strategy": "failing", "boost.additions": 5}, False),
+        ({"boost.strategy": "none"}, True),  # and the next round says why it adds nothing
+    ],
+)
+def test_rounds_may_follow_without_a_failure_where_none_is_needed(
+    layout: Layout, changes: dict[str, Any], goes_on: bool
+) -> None:
+    finish(layout, "r00", n_misclassified=0)
+    reason = stop_after(layout, edit_params(layout.params, changes))
+    assert reason == (None if goes_on else "no validation image asks for additions")
 
 
 def test_without_a_size_limit_size_stops_nothing(layout: Layout) -> None:

@@ -50,6 +50,17 @@ def find_queries(
     return val[asks].sort_values("image_id").reset_index(drop=True)
 
 
+def needs_queries(settings: BoostParams) -> bool:
+    """Tell whether a round adds nothing unless an image asks.
+
+    The neighbours of failures and a draw by the failures' classes need failures; any other strategy
+    does where it is to add as many as the neighbours would have been (``boost.additions: 0``).
+    """
+    if settings.strategy == "none":  # asked or not, it adds nothing
+        return False
+    return settings.strategy in ("nearest", "failing") or settings.additions == 0
+
+
 def wanted_additions(settings: BoostParams, room: int | None) -> int:
     """Count the additions that a round may bring at most; `room` None: no limit of size.
 

@@ -11,14 +11,15 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from databoost.candidates.search import Neighbours
+if TYPE_CHECKING:  # it loads PyTorch, which the rules of a round need not
+    from databoost.candidates.search import Neighbours
 
-Stop = Literal["limit", "nothing_misclassified", "nothing_new"]
+Stop = Literal["no_queries", "limit", "nothing_new"]
 Ids = npt.NDArray[np.int64]
 #: Neighbours looked at for one query at most.
 DEEPEST = 16_384
@@ -112,7 +113,7 @@ class Choice:
     is_complete: bool
 
 
-def choose_nearest(neighbours: Neighbours, query_labels: Ids, pool: Pool, rules: Rules) -> Choice:
+def choose_nearest(neighbours: "Neighbours", query_labels: Ids, pool: Pool, rules: Rules) -> Choice:
     """Hand each query its nearest unused candidates, in turns, as long as there is room.
 
     Parameters
@@ -153,7 +154,7 @@ def choose_nearest(neighbours: Neighbours, query_labels: Ids, pool: Pool, rules:
 
 
 def choose_deepening(
-    search: Callable[[int], Neighbours],
+    search: Callable[[int], "Neighbours"],
     query_labels: Ids,
     pool: Pool,
     rules: Rules,
@@ -175,6 +176,15 @@ def choose_deepening(
         depth *= 8
 
 
+def part_of(share: float, n: int) -> int:
+    """Count the whole ones in a share (0 to 1) of n.
+
+    >>> part_of(0.29, 100), part_of(0.299, 100)  # 0.29 * 100 is 28.999999999999996
+    (29, 29)
+    """
+    return int(round(share * n, 6))
+
+
 def most_wanted(rules: Rules, n_queries: int) -> int:
     """Count the candidates that one query may get at most, if all have their share of the room."""
     weights = rules.weights_of(n_queries)
@@ -182,22 +192,33 @@ def most_wanted(rules: Rules, n_queries: int) -> int:
     return n_turns * max(weights, default=0)
 
 
-def stop_reason(n_queries: int, n_additions: int, room_before: int | None) -> Stop | None:
+def stop_reason(
+    n_queries: int, n_additions: int, room_before: int | None, needs_queries: bool
+) -> Stop | None:
     """Say why no further round can come, or None if one can.
 
     Parameters
     ----------
     n_queries, n_additions
-        Images of the round before that asked, and what was added, for them or for none: with
-        none that asks, a strategy that needs no failure may still add.
+        Images of the round before that asked, and what was added, for them or for none.
     room_before
         Additions that there was room for; None if there is no limit.
+    needs_queries
+        Whether nothing is added unless an image asks.
 
-    >>> stop_reason(150, 450, 450), stop_reason(0, 0, None), stop_reason(150, 450, None)
-    ('limit', 'nothing_misclassified', None)
+    Returns
+    -------
+    str or None
+        ``no_queries``: none asked; ``limit``: there is no room left; ``nothing_new``: the strategy
+        took none of the candidates that there are.
+
+    >>> [stop_reason(n, 0, None, needs_queries=True) for n in (0, 150)]
+    ['no_queries', 'nothing_new']
+    >>> [stop_reason(150, 450, room, needs_queries=True) for room in (450, None)]
+    ['limit', None]
     """
-    if n_queries == 0 and n_additions == 0:
-        return "nothing_misclassified"
+    if needs_queries and n_queries == 0:
+        return "no_queries"
     if room_before is not None and n_additions >= room_before:
         return "limit"
     if n_additions == 0:
@@ -208,7 +229,9 @@ def stop_reason(n_queries: int, n_additions: int, room_before: int | None) -> St
 class _Lists:
     """The neighbour lists of all queries, each with a finger at the next candidate to offer."""
 
-    def __init__(self, neighbours: Neighbours, query_labels: Ids, pool: Pool, rules: Rules) -> None:
+    def __init__(
+        self, neighbours: "Neighbours", query_labels: Ids, pool: Pool, rules: Rules
+    ) -> None:
         self.neighbours, self.query_labels, self.pool = neighbours, query_labels, pool
         self.rules = rules
         self.taken: set[int] = set()

@@ -7,6 +7,7 @@ it was drawn from; so the gate needs no rule about ink, and holds for pictures o
 import numpy as np
 import numpy.typing as npt
 
+from databoost.boosting import part_of
 from databoost.candidates.embedding import Vectors
 from databoost.candidates.exact import Embeddings
 
@@ -51,6 +52,5 @@ def least_like(similarities: npt.NDArray[np.float64], share: float) -> npt.NDArr
     """
     order = np.lexsort((-np.arange(len(similarities)), similarities))
     is_dropped = np.zeros(len(similarities), dtype=np.bool_)
-    n_dropped = int(round(share * len(similarities), _DECIMALS))  # 0.29 * 100 is 28.999...
-    is_dropped[order[:n_dropped]] = True
+    is_dropped[order[: part_of(share, len(similarities))]] = True
     return is_dropped

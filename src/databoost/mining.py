@@ -12,8 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from databoost.additions import candidate_pool, wanted_additions
-from databoost.boosting import Addition, Ids, Pool, Rules, choose_deepening, most_wanted
+from databoost.additions import candidate_pool, needs_queries, parent_names, wanted_additions
+from databoost.boosting import (
+    Addition,
+    Ids,
+    Pool,
+    Rules,
+    choose_deepening,
+    most_wanted,
+    part_of,
+)
 from databoost.candidates.embedding import (
     Embedder,
     Vectors,
@@ -74,24 +82,23 @@ class Mine:
         """Choose the additions; give them with the measured recall of the search."""
         settings = self.params.boost
         wanted = wanted_additions(settings, room)
-        is_filled = settings.strategy != "nearest" and settings.additions > 0
-        if wanted == 0 or settings.strategy == "none" or (self.queries.empty and not is_filled):
+        is_idle = self.queries.empty and needs_queries(settings)
+        if wanted == 0 or settings.strategy == "none" or is_idle:
             return [], None
         classes = read_classes(self.layout.classes)
         pool = self._pool(classes)
-        found, measured = ([], None) if is_filled else self._mixed(pool, classes, wanted)
         if settings.strategy == "nearest":
-            return found, measured
+            return self._mixed(pool, classes, wanted)
         # At equal size: as many as asked for, or as the neighbours would have been.
-        return self._control(pool, classes, wanted if is_filled else len(found)), None
+        n = wanted if settings.additions else len(self._mixed(pool, classes, wanted)[0])
+        return self._control(pool, classes, n), None
 
     def _pool(self, classes: list[str]) -> Pool:
         """Give the candidates; what the gate drops counts as used."""
         pool = candidate_pool(self.recipes, self.manifest, classes)
         if not self.params.boost.drop_unlike:
             return pool
-        names = sorted(set(self.recipes["parent_id"]))  # as candidate_pool codes them
-        rows = self.manifest.set_index("image_id", drop=False).loc[names]
+        rows = self.manifest.set_index("image_id", drop=False).loc[parent_names(self.recipes)]
         parents = self._embed(rows)
         embeddings = load_embeddings(self.layout.embeddings)
         similarities = parent_similarities(embeddings, pool.parents, parents)
@@ -102,11 +109,13 @@ class Mine:
         self, pool: Pool, classes: list[str], wanted: int
     ) -> tuple[list[Addition], float | None]:
         """Choose neighbours, and leave a share of the additions to chance."""
-        share, is_filled = self.params.boost.random_share, self.params.boost.additions > 0
-        n_nearest = wanted - int(share * wanted)
+        share = self.params.boost.random_share
+        n_nearest = wanted - part_of(share, wanted)
         found, measured = self._nearest(pool, classes, n_nearest)
         n_random = wanted - n_nearest
-        if not is_filled:  # a share of what the neighbours are, not of the room that there is
+        if (
+            not self.params.boost.additions
+        ):  # a share of what the neighbours are, not of the room that there is
             n_random = min(n_random, round(len(found) * share / (1 - share)))
         if n_random == 0:
             return found, measured
@@ -132,7 +141,7 @@ class Mine:
         labels = np.array([classes.index(label) for label in self.queries["label"]], dtype=np.int64)
         n_each = wanted if settings.additions else settings.neighbors
         asking, weights = np.arange(len(labels)), None
-        if settings.clusters and len(labels):
+        if settings.clusters:
             asking, vectors, weights = error_clusters(vectors, settings.clusters, settings.seed)
             labels = labels[asking]
         rules = Rules(
@@ -187,8 +196,8 @@ class Mine:
             return choose_random(n, pool, seed, cap)
         rows = self.manifest[self.manifest["split"] == "train"]
         if settings.strategy == "failing":
-            failures = np.array([(self.queries["label"] == label).sum() for label in classes])
-            return choose_failing(n, pool, failures, seed, cap)
+            asking = np.array([(self.queries["label"] == label).sum() for label in classes])
+            return choose_failing(n, pool, asking, seed, cap)
         if settings.strategy == "balanced":
             counts = np.array([(rows["label"] == label).sum() for label in classes])
             return choose_balanced(n, pool, counts, seed, cap)

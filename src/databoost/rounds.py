@@ -6,16 +6,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from databoost.additions import needs_queries
+from databoost.boosting import Stop
 from databoost.data.datasets import room_left
 from databoost.data.files import read_json
 from databoost.errors import DataboostError, DatasetError
 from databoost.layout import Layout, RoundLayout
 from databoost.params import Params, edit_params, read_params, round_name, round_number
 
-_REASONS = {
+_REASONS: dict[Stop, str] = {
+    "no_queries": "no validation image asks for additions",
     "limit": "the size limit is reached",
-    "nothing_misclassified": "no validation image is misclassified",
-    "nothing_new": "no candidate near a failure is left that would be new",
+    "nothing_new": "the strategy takes none of the candidates that are left",
 }
 
 
@@ -68,7 +70,10 @@ def run_rounds(layout: Layout, max_rounds: int | None, patience: int | None = No
 
 
 def stop_after(layout: Layout, params: Params) -> str | None:
-    """Say why no round can follow the last declared one, or None if one can.
+    """Say why no round can follow the last declared one, or None if one may.
+
+    Which images ask is known once the next round is made, so that one may follow that adds
+    nothing; but none that is misclassified asks where there is none.
 
     Raises
     ------
@@ -79,12 +84,11 @@ def stop_after(layout: Layout, params: Params) -> str | None:
     metrics = _metrics_of(here)
     if here.boost.exists() and (stop := read_json(here.boost)["stop"]):
         return _REASONS[stop]
-    if metrics["val"]["n_misclassified"] == 0:
-        return _REASONS["nothing_misclassified"]
+    boost = params.boost
+    if metrics["val"]["n_misclassified"] == 0 and needs_queries(boost) and boost.max_margin == 0:
+        return _REASONS["no_queries"]
     size = metrics["size"]
-    room = room_left(
-        size["n_train"], size["n_val"], params.train.batch_size, params.boost.size_limit
-    )
+    room = room_left(size["n_train"], size["n_val"], params.train.batch_size, boost.size_limit)
     return _REASONS["limit"] if room == 0 else None
 
 

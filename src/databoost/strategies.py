@@ -80,9 +80,9 @@ def choose_balanced(
 
 
 def choose_failing(
-    n: int, pool: Pool, failures: npt.NDArray[np.int64], seed: int, max_per_parent: int = 0
+    n: int, pool: Pool, class_queries: npt.NDArray[np.int64], seed: int, max_per_parent: int = 0
 ) -> list[Addition]:
-    """Draw at random, each class in proportion to its failures.
+    """Draw at random, each class in proportion to its queries.
 
     What the neighbours of failures bring beyond the choice of classes shows against this.
 
@@ -90,16 +90,16 @@ def choose_failing(
     ----------
     n, max_per_parent
         As in :func:`take_in_order`.
-    failures
+    class_queries
         (n_classes,) images of each class that ask for additions. Shares are handed out by highest
-        averages (d'Hondt); a class without failures has none, one without candidates leaves its
-        share to the others.
+        averages (d'Hondt); a class without any has none, one without candidates leaves its share
+        to the others.
     seed
         Of the draw.
     """
 
     def rank(label: int, taken: int) -> float:
-        return (taken + 1) / failures[label] if failures[label] else np.inf
+        return (taken + 1) / class_queries[label] if class_queries[label] else np.inf
 
     return _draw_by_class(n, pool, rank, seed, max_per_parent)
 

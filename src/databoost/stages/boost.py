@@ -5,6 +5,7 @@ from databoost.additions import (
     boost_summary,
     find_queries,
     grown_manifest,
+    needs_queries,
     snapshot_room,
 )
 from databoost.boosting import stop_reason
@@ -48,10 +49,10 @@ def boost(layout: Layout, params: Params, name: str) -> None:
     write_dataset(grown, here.dataset, content)
     write_table(here.manifest, grown, MANIFEST)
     write_table(here.additions, added, ADDITIONS)
-    stop = stop_reason(len(queries), len(added), room)
+    stop = stop_reason(len(queries), len(added), room, needs_queries(params.boost))
     write_json(here.boost, boost_summary(name, params, grown, len(queries), added, measured, stop))
     print(
-        f"{name}: {len(queries)} failures in {before.name}, {len(added)} additions "
+        f"{name}: {len(queries)} queries in {before.name}, {len(added)} additions "
         f"({params.boost.strategy}){f'; stop: {stop}' if stop else ''}"
     )
 
