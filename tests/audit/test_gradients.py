@@ -24,5 +24,30 @@ def test_place_does_not_matter_and_direction_does() -> None:
     assert upright @ lying < 0.5
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_that_is_too_long_is_shrunk_and_no_other(channels: int) -> None:
+    page = np.full((2048, 3, channels), 255, dtype=np.uint8)
+    page[100:900, 1] = 0
+    page[1200:1210] = 40
+    doubled = page.repeat(2, axis=0).repeat(2, axis=1)
+    whole, small = gradient_descriptors([doubled, page])
+    assert whole.any()
+    assert whole.tolist() == small.tolist()
+
+
+def test_a_strip_needs_no_square_of_its_length() -> None:
+    strip = np.full((1, 400_000, 1), 255, dtype=np.uint8)  # its square would have 596 GiB
+    strip[0, 1000:300_000] = 0
+    assert np.linalg.norm(gradient_descriptors([strip])) == pytest.approx(1.0)
+
+
+def test_many_images_are_described_as_few_are() -> None:
+    pages = [stroke(4, 4, 30 + number % 20, 4 + number % 7) for number in range(300)]
+    every = gradient_descriptors(iter(pages))
+    assert every.shape == (300, 1764)
+    for number in (0, 255, 256, 299):
+        assert every[number].tolist() == gradient_descriptors([pages[number]])[0].tolist()
+
+
 def test_an_image_of_one_colour_has_no_strokes() -> None:
     assert not gradient_descriptors([np.full((9, 7, 3), 200, dtype=np.uint8)]).any()

@@ -1,5 +1,8 @@
 """Near-duplicates: planted copies are found, different pictures and blank ones are not."""
 
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from projects import REPOSITORY
@@ -57,6 +60,21 @@ def test_colour_and_grey_of_one_picture_are_near() -> None:
 def test_pairs_of_pairs_are_one_group() -> None:
     pairs = pd.DataFrame({"first": [1, 2, 0], "second": [4, 4, 5]})
     assert group_pairs(pairs, 7).tolist() == [0, 1, 1, 2, 1, 0, 3]
+
+
+def test_images_are_looked_at_one_by_one() -> None:
+    """What was given out before can be freed by then."""
+    alive: list[weakref.ref[Pixels]] = []
+
+    def stream() -> Iterator[Pixels]:
+        for seed in range(3):
+            assert [ref() for ref in alive[:-1]] == [None] * len(alive[:-1])
+            page = strokes(seed)
+            alive.append(weakref.ref(page))
+            yield page
+
+    assert len(fingerprint(stream()).strokes) == 3
+    assert len(alive) == 3
 
 
 def test_no_images() -> None:

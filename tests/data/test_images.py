@@ -301,6 +301,35 @@ def test_a_loop_gives_every_image_in_order(tmp_path, monkeypatch, n_files, n_thr
     )
 
 
+@pytest.mark.parametrize(
+    ("n_bytes", "sizes"), [(60, [3, 3, 1]), (41, [3, 3, 1]), (40, [2, 2, 2, 1])]
+)
+def test_a_part_has_few_images_where_they_are_large(tmp_path, n_bytes, sizes):
+    files = ImageFiles(shade_files(tmp_path, *range(7)))  # of 20 bytes each
+    parts = list(files.parts(3, n_bytes))
+    assert [len(part) for part in parts] == sizes
+    assert [int(image[0, 0, 0]) for part in parts for image in part] == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "sizes"), [(19, [1] * 20), (40, [1] * 4 + [2] * 8), (160, [1] * 4 + [8] * 2)]
+)
+def test_fewer_images_wait_in_memory_where_they_are_large(tmp_path, monkeypatch, n_bytes, sizes):
+    gone: list[int] = []
+    some = ImageFiles._some
+
+    def note(self, numbers):
+        gone.append(len(numbers))
+        return some(self, numbers)
+
+    monkeypatch.setattr(images, "_N_THREADS", 2)
+    monkeypatch.setattr(images, "_BYTES_AT_ONCE", n_bytes)
+    monkeypatch.setattr(ImageFiles, "_some", note)
+    files = ImageFiles(shade_files(tmp_path, *range(20)))  # of 20 bytes each
+    assert [int(image[0, 0, 0]) for image in files] == list(range(20))
+    assert sorted(gone) == sizes
+
+
 def test_a_loop_stops_at_the_first_file_that_is_no_image(tmp_path):
     paths = shade_files(tmp_path, *range(30))
     for number in (12, 20):

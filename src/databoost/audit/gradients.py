@@ -4,7 +4,7 @@ Histograms of oriented gradients (Dalal and Triggs, CVPR 2005) of the image's co
 its own bounding box, so that a numeral's place and size on the paper do not matter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,13 @@ _CELL = 4
 _DIRECTIONS = 9
 #: Share of the strongest contrast to the border from which a pixel counts as content.
 _CONTENT = 0.3
+#: Pixels of a side above which an image is shrunk before it is cut: the square around it must fit
+#: into memory, however long and narrow it is.
+_LONGEST = 2048
+_AT_ONCE = 256  # squares described at once
 
 
-def gradient_descriptors(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+def gradient_descriptors(images: Iterable[Pixels]) -> npt.NDArray[np.float32]:
     """Describe images by the directions of their strokes.
 
     Returns
@@ -27,30 +31,22 @@ def gradient_descriptors(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
     numpy.ndarray
         (n, 1764) float32, unit vectors; zeros for an image of one colour.
     """
-    squares = np.zeros((len(images), _SIDE, _SIDE), dtype=np.float32)
-    for number, image in enumerate(images):
-        squares[number] = _content(image)
-    histograms = _direction_histograms(squares)
-    # Blocks of 2 x 2 cells are normalised together, which takes pen pressure out.
-    blocks = np.concatenate(
-        [
-            histograms[:, :-1, :-1],
-            histograms[:, 1:, :-1],
-            histograms[:, :-1, 1:],
-            histograms[:, 1:, 1:],
-        ],
-        axis=3,
-    )
-    blocks /= np.sqrt((blocks**2).sum(axis=3, keepdims=True) + 0.01)
-    flat = blocks.reshape(len(images), int(np.prod(blocks.shape[1:])))
-    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
-    described: npt.NDArray[np.float32] = flat / np.maximum(lengths, 1e-9)
-    return described
+    return describe_squares([content_square(image) for image in images])
 
 
-def _content(image: Pixels) -> npt.NDArray[np.float32]:
-    """Cut out what differs from the border: (32, 32) float32, 0 (border's grey) to 1."""
-    grey = image.astype(np.float32).mean(axis=2)
+def describe_squares(squares: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Describe what :func:`content_square` made of images, as :func:`gradient_descriptors` does."""
+    every = np.array(squares, dtype=np.float32).reshape(-1, _SIDE, _SIDE)
+    starts = range(0, max(len(every), 1), _AT_ONCE)
+    return np.concatenate([_described(every[start : start + _AT_ONCE]) for start in starts])
+
+
+def content_square(image: Pixels) -> npt.NDArray[np.float32]:
+    """Cut out what differs from the border: (32, 32) float32, 0 (border's grey) to 1.
+
+    An image with a side of more than 2,048 pixels is shrunk first, by a whole number.
+    """
+    grey = _shrunk(image).astype(np.float32).mean(axis=2)
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     contrast = np.abs(grey - np.median(border))
     contrast /= max(float(contrast.max()), 1.0)
@@ -68,6 +64,33 @@ def _content(image: Pixels) -> npt.NDArray[np.float32]:
         (_SIDE, _SIDE), Image.Resampling.BILINEAR
     )
     return np.asarray(small, dtype=np.float32) / np.float32(255)
+
+
+def _described(squares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    histograms = _direction_histograms(squares)
+    # Blocks of 2 x 2 cells are normalised together, which takes pen pressure out.
+    blocks = np.concatenate(
+        [
+            histograms[:, :-1, :-1],
+            histograms[:, 1:, :-1],
+            histograms[:, :-1, 1:],
+            histograms[:, 1:, 1:],
+        ],
+        axis=3,
+    )
+    blocks /= np.sqrt((blocks**2).sum(axis=3, keepdims=True) + 0.01)
+    flat = blocks.reshape(len(squares), int(np.prod(blocks.shape[1:])))
+    lengths = np.linalg.norm(flat, axis=1, keepdims=True)
+    described: npt.NDArray[np.float32] = flat / np.maximum(lengths, 1e-9)
+    return described
+
+
+def _shrunk(image: Pixels) -> Pixels:
+    factor = -(-max(image.shape[:2]) // _LONGEST)
+    if factor == 1:
+        return image
+    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    return np.atleast_3d(np.asarray(picture.reduce(factor)))
 
 
 def _direction_histograms(squares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -1,8 +1,7 @@
 """Find images that show the same picture: a perceptual hash proposes, stroke directions confirm."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import imagehash
 import numpy as np
@@ -12,11 +11,11 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from databoost.audit.gradients import gradient_descriptors
+from databoost.audit.gradients import content_square, describe_squares
 from databoost.data.images import Pixels
 from databoost.sections import AuditParams
 
-_AT_ONCE = 256  # images in memory, and rows compared at once
+_AT_ONCE = 256  # rows compared at once
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,13 @@ class Fingerprints:
         )
 
 
-def fingerprint(images: Sequence[Pixels]) -> Fingerprints:
-    """Take the fingerprints of images, each asked for once, a few hundred of them at a time."""
-    stream, parts = iter(images), []
-    while part := list(islice(stream, _AT_ONCE)):
-        parts.append(_fingerprint(part))
-    return Fingerprints.joined(parts or [_fingerprint([])])
+def fingerprint(images: Iterable[Pixels]) -> Fingerprints:
+    """Take the fingerprints of images, each of which is asked for once and not kept."""
+    hashes, squares = [], []
+    for image in images:
+        hashes.append(_hash(image))
+        squares.append(content_square(image))
+    return Fingerprints(np.array(hashes, dtype=np.uint64), describe_squares(squares))
 
 
 def find_pairs(prints: Fingerprints, rules: AuditParams) -> pd.DataFrame:
@@ -112,11 +112,6 @@ def group_pairs(pairs: pd.DataFrame, n_images: int) -> npt.NDArray[np.int64]:
     first = np.unique(numbers, return_index=True)[1]
     groups: npt.NDArray[np.int64] = np.argsort(np.argsort(first))[numbers].astype(np.int64)
     return groups
-
-
-def _fingerprint(images: Sequence[Pixels]) -> Fingerprints:
-    hashes = np.array([_hash(pixels) for pixels in images], dtype=np.uint64)
-    return Fingerprints(hashes, gradient_descriptors(images))
 
 
 def _hash(pixels: Pixels) -> int:

@@ -12,7 +12,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
-from itertools import islice
 from pathlib import Path
 from typing import overload
 
@@ -40,9 +39,12 @@ MAX_PIXELS = 50_000_000
 # What Pillow finds odd about a file that it reads nobody can mend here, and `MAX_PIXELS` guards
 # against bombs. Once, since to change filters and back is not for threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+#: Bytes of pixels from which on a part of a stream of images is given out, full or not.
+PART_BYTES = 2**28
 # Images that a thread decodes in one go, and how many threads do: a drawing is decoded sooner than
-# a thread is woken, and of photos no more than a few dozen may wait in memory.
+# a thread is woken, but of large photos each is enough for a go, since they wait in memory.
 _AT_ONCE = 8
+_BYTES_AT_ONCE = 2**25
 _N_THREADS = min(os.cpu_count() or 1, 4)
 
 
@@ -200,22 +202,36 @@ class ImageFiles(Sequence[Pixels]):
             yield from (self[number] for number in range(len(self)))
             return
         waiting: deque[Future[list[Pixels]]] = deque()
+        start, n = 0, 1
         with ThreadPoolExecutor(_N_THREADS, "images") as pool:
             try:
-                for start in range(0, len(self), _AT_ONCE):
-                    waiting.append(pool.submit(self._some, range(len(self))[start:][:_AT_ONCE]))
-                    if len(waiting) > _N_THREADS:
-                        yield from waiting.popleft().result()
-                while waiting:
-                    yield from waiting.popleft().result()
+                while start < len(self) or waiting:
+                    if start < len(self) and len(waiting) <= _N_THREADS:
+                        waiting.append(pool.submit(self._some, range(len(self))[start : start + n]))
+                        start += n
+                        continue
+                    images = waiting.popleft().result()
+                    largest = max(1, *(image.nbytes for image in images))
+                    n = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // largest))
+                    yield from images
             finally:
                 for future in waiting:
                     future.cancel()
 
-    def parts(self, n: int) -> Iterator[list[Pixels]]:
-        """Yield the images `n` at a time; the last part has what is left."""
-        images = iter(self)
-        while part := list(islice(images, n)):
+    def parts(self, n: int, n_bytes: int = PART_BYTES) -> Iterator[list[Pixels]]:
+        """Yield the images in order, `n` at a time or as few as have `n_bytes` bytes of pixels.
+
+        So a part has less than `n_bytes` and one image more; the last one has what is left.
+        """
+        part: list[Pixels] = []
+        size = 0
+        for image in self:
+            part.append(image)
+            size += image.nbytes
+            if len(part) == n or size >= n_bytes:
+                yield part
+                part, size = [], 0
+        if part:
             yield part
 
     def _some(self, numbers: range) -> list[Pixels]:

@@ -1,5 +1,7 @@
 """``audit``: the raw images and r00 -> what is wrong with them, listed and counted."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -20,15 +22,13 @@ from databoost.audit.regions import Region, uncovered_regions
 from databoost.audit.shift import ShiftResult, two_sample_test
 from databoost.data.datasets import read_manifest
 from databoost.data.files import whole_folder, write_json
-from databoost.data.images import ImageFiles
+from databoost.data.images import ImageFiles, Pixels
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import FINDINGS, RAW_INDEX, UNREADABLE
 from databoost.errors import DatasetError
 from databoost.layout import Layout
 from databoost.params import Params
 from databoost.sections import AuditParams
-
-_AT_ONCE = 256  # images in memory
 
 
 def audit(layout: Layout, params: Params) -> None:
@@ -65,14 +65,16 @@ def _look(
     files: ImageFiles,
 ) -> tuple[Fingerprints, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Decode every image once: fingerprints, shares of content (n,), heights and widths (n, 2)."""
-    prints, shares, sizes = [], [], []
-    with tqdm(total=len(files), desc="audit", unit="image", mininterval=1.0) as bar:
-        for images in files.parts(_AT_ONCE):
-            prints.append(fingerprint(images))
-            shares += [content_share(image) for image in images]
-            sizes += [image.shape[:2] for image in images]
-            bar.update(len(images))
-    return Fingerprints.joined(prints), np.array(shares), np.array(sizes, dtype=np.int64)
+    shares, sizes = [], []
+
+    def passing() -> Iterator[Pixels]:
+        for image in tqdm(files, desc="audit", unit="image", mininterval=1.0):
+            shares.append(content_share(image))
+            sizes.append(image.shape[:2])
+            yield image
+
+    prints = fingerprint(passing())
+    return prints, np.array(shares), np.array(sizes, dtype=np.int64)
 
 
 def _compare(

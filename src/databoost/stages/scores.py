@@ -22,7 +22,7 @@ from databoost.model.training import forget_training, state_folder
 from databoost.params import Params
 
 _SHOWN = 10
-_AT_ONCE = 256  # images in memory
+_AT_ONCE = 256  # images in memory, fewer where they are large
 #: The kernel's folds; they cost nothing, and more of them leave more to learn from.
 _KERNEL_FOLDS = 10
 
