@@ -3,7 +3,6 @@
 Heavy libraries load inside the command that needs them, so that ``--help`` answers at once.
 """
 
-import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -39,7 +38,7 @@ class _Group(click.Group):
             _fail(str(error))
         except OSError as error:
             # Without a number it is a library's, and a defect; a closed pipe is click's to handle.
-            if error.errno is None or error.errno == errno.EPIPE:
+            if error.errno is None or isinstance(error, BrokenPipeError):
                 raise
             # Of a file that was to take another one's place, that place says more.
             place = error.filename2 or error.filename
@@ -164,7 +163,8 @@ def _tell_missing(params: "Params", found: set[str]) -> None:
 def show_image(name: str) -> None:
     """Follow an IMAGE from its raw file through the rounds.
 
-    IMAGE is an id, or the end of a raw file's path.
+    IMAGE is an id, or the end of a raw file's path. In MLflow the run of a round's model is called
+    like the round, in the experiment of tracking.experiment.
 
     \b
     Examples:
