@@ -1,11 +1,13 @@
 """YAML files that people edit too: read, changed and written with their comments."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from databoost.data.files import write_text
 from databoost.errors import ParamsError
 
 
@@ -32,10 +34,9 @@ def read_yaml(path: Path) -> Any:
 
 def write_yaml(path: Path, document: Any) -> None:
     """Write what :func:`read_yaml` gave, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="\n") as stream:
-        _yaml().dump(document, stream)
-    part.replace(path)
+    stream = io.StringIO()
+    _yaml().dump(document, stream)
+    write_text(path, stream.getvalue())
 
 
 def assign(document: Any, key: str, value: Any) -> bool:

@@ -96,6 +96,17 @@ def test_a_finished_fold_is_not_trained_again(tmp_path: Path) -> None:
     assert (first == second).all()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_damaged_fold_is_trained_again(tmp_path: Path, share: float) -> None:
+    first = dynamics(cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path, device=CPU))
+    path = tmp_path / "fold1.npz"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    second = dynamics(cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path, device=CPU))
+    assert path.read_bytes() == content
+    assert (first == second).all()
+
+
 def test_a_model_that_does_not_take_the_images_is_refused(tmp_path: Path) -> None:
     model = ModelParams(architecture="alexnet", image_size=32)
     with pytest.raises(ParamsError, match=r"'alexnet' cannot be trained on .* scores.batch_size"):

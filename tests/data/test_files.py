@@ -1,5 +1,6 @@
 """Files and folders that are written whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,43 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
         write_text(path, "new\n")
         assert reader.read() == b"old"
     assert content(tmp_path) == {"a/file": b"new\n"}
+
+
+def test_a_file_gets_its_name_when_its_bytes_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    told: list[tuple[str, bytes]] = []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(number: int) -> None:
+        sync(number)
+        told.append(("synced", (tmp_path / "file.part").read_bytes()))
+
+    def note_replace(source: Path, target: Path) -> None:
+        told.append(("renamed", source.read_bytes()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    write_bytes(path, b"whole")
+    assert told == [("synced", b"whole"), ("renamed", b"whole")]
+    assert content(tmp_path) == {"file": b"whole"}
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_a_file_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
+) -> None:
+    write_bytes(tmp_path / "file", b"before")
+
+    def fail(number: int) -> None:
+        raise failure
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(failure):
+        write_bytes(tmp_path / "file", b"half")
+    assert content(tmp_path) == {"file": b"before"}
 
 
 def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:

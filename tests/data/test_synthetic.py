@@ -2,11 +2,11 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from databoost.data import synthetic
 from databoost.data.images import image_id, read_image
 from databoost.data.lettering import NUMERALS
 from databoost.data.synthetic import UNSEEN_STYLES, write_synthetic
@@ -191,15 +191,17 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
 
 def test_a_failure_half_way_leaves_nothing_that_passes_for_whole(tmp_path, monkeypatch):
     calls = []
+    written = Path.write_bytes
 
     def failing(path, content):
         calls.append(path)
         if len(calls) == 4:
             raise OSError("no space left")
+        return written(path, content)
 
     folder = tmp_path / "raw"
     with monkeypatch.context() as patched:
-        patched.setattr(synthetic, "write_bytes", failing)
+        patched.setattr(Path, "write_bytes", failing)
         with pytest.raises(OSError, match="no space left"):
             write_synthetic(params(), folder)
     assert not folder.exists()

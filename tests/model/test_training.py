@@ -18,7 +18,7 @@ from trainings import CLASSES, digests, make_examples, run, stop_in_epoch
 
 from databoost.data.tables import CURVE
 from databoost.errors import DatasetError, ParamsError
-from databoost.model import batches, loop, steps
+from databoost.model import batches, loop, steps, training
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples, epoch_order
 from databoost.model.checkpoints import Checkpoint
@@ -194,6 +194,21 @@ def test_half_written_checkpoint_is_never_resumed(tmp_path, monkeypatch):
             run(state)
     (state / "last.ckpt.part").write_bytes((state / "last.ckpt").read_bytes()[:999])
     assert digests(run(state), tmp_path / "b") == whole
+
+
+def test_damaged_checkpoint_lets_the_training_begin_anew(tmp_path, monkeypatch):
+    whole = digests(run(tmp_path / "whole"), tmp_path / "a")
+    state = tmp_path / "state"
+    with monkeypatch.context() as patch:
+        stop_in_epoch(2, patch)
+        with pytest.raises(OSError, match="power"):
+            run(state)
+    (state / "best.ckpt").write_bytes(b"what a power cut left")
+    assert digests(run(state), tmp_path / "b") == whole
+    assert training._unfinished(state) == state / "last.ckpt"
+    (state / "last.ckpt").write_bytes(b"what a power cut left")
+    assert training._unfinished(state) is None
+    assert not state.exists()
 
 
 def test_only_the_same_training_on_the_same_machine_is_resumed(tmp_path, monkeypatch):

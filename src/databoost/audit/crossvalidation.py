@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -125,8 +126,9 @@ def cross_validate(
     settings
         Folds, epochs, batch size, learning rate and seed.
     state
-        Folder that keeps finished folds: they are not trained again after a kill. Its name stands
-        for the images, labels and settings; nothing of them is compared.
+        Folder that keeps finished folds: they are not trained again after a kill, unless their
+        file is damaged. Its name stands for the images, labels and settings; nothing of them is
+        compared.
     groups
         See :func:`stratified_folds`.
 
@@ -155,13 +157,14 @@ def cross_validate(
     ) as bar:
         for number in range(settings.folds):
             path = state / f"fold{number}.npz"
-            if path.exists():
+            fold = _unpacked(path)
+            if fold is not None:
                 bar.update(settings.epochs)
             else:
                 heldout = np.flatnonzero(folds == number)
                 fold = _trained_fold(examples, heldout, n_classes, model, settings, device, bar)
                 write_bytes(path, _packed(fold))
-            found.append(_unpacked(path))
+            found.append(fold)
     return found
 
 
@@ -259,6 +262,10 @@ def _packed(fold: Fold) -> bytes:
     return stream.getvalue()
 
 
-def _unpacked(path: Path) -> Fold:
-    with np.load(path, allow_pickle=False) as arrays:
-        return Fold(arrays["heldout"], arrays["log_probabilities"], arrays["features"])
+def _unpacked(path: Path) -> Fold | None:
+    """Read a finished fold; None if there is none, or none that can be read."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return Fold(arrays["heldout"], arrays["log_probabilities"], arrays["features"])
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+        return None

@@ -7,7 +7,7 @@ that no shard is worked on twice, whatever is killed.
 """
 
 import hashlib
-import os
+import io
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from databoost.candidates.embedding import Embedder
 from databoost.candidates.exact import Embeddings
 from databoost.candidates.shards import SHARD_SIZE, Shard, Shards, embed_shard
+from databoost.data.files import write_bytes
 from databoost.errors import DataboostError
 from databoost.sections import CandidatesParams
 
@@ -166,13 +167,9 @@ def _is_finished(state: Path, number: int, shape: tuple[int, int]) -> bool:
 
 
 def _write(state: Path, number: int, vectors: Embeddings) -> None:
-    path = _file(state, number)
-    part = path.with_suffix(".part")
-    with part.open("wb") as stream:
-        np.save(stream, vectors)
-        stream.flush()
-        os.fsync(stream.fileno())  # a name must not outlive a power cut that its bytes do not
-    os.replace(part, path)
+    stream = io.BytesIO()
+    np.save(stream, vectors)
+    write_bytes(_file(state, number), stream.getvalue())
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from databoost.data.datasets import choose_validation
-from databoost.data.files import write_bytes
 from databoost.data.images import FORMATS, decode, file_ending, image_id
 from databoost.data.lettering import NUMERALS
 from databoost.data.sources import FolderDigest, check_digest, source_files
@@ -208,7 +207,7 @@ def _read(
             refused.append((_printable(str(file)), n_bytes, reason))
             continue
         target = arriving / str(number)
-        write_bytes(target, content)
+        target.write_bytes(content)
         name = _safe_name(place.name, content)
         arrived.append((image_id(content), place.split, place.label, *name, str(target)))
     columns = ["image_id", "split", "label", "stem", "ending", "file"]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from databoost.data.files import whole_folder, write_bytes
+from databoost.data.files import whole_folder
 from databoost.data.handwriting import STYLES, draw_numeral, draw_other
 from databoost.data.images import encode_png, image_id
 from databoost.data.lettering import NUMERALS
@@ -90,7 +90,9 @@ def write_synthetic(
         for slot in tqdm(slots, desc="drawing", unit="image", disable=not progress):
             content, row = _drawn(slot, params)
             row["path"] = f"{slot.split}/{slot.label}/{names[slot.split][slot.number]}"
-            write_bytes(part / row["path"], content)
+            target = part / str(row["path"])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
             rows.append(row)
     rows.sort(key=lambda row: str(row["path"]))
     return TRUTH.frame({column: [row[column] for row in rows] for column in TRUTH.columns})

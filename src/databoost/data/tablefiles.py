@@ -6,14 +6,13 @@ behind (a byte order mark, Windows line ends) and refuses what cannot be meant.
 """
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from databoost.data.files import write_text
+from databoost.data.files import write_bytes, write_text
 from databoost.data.tables import RECIPES, Kind, Table
 from databoost.errors import TableError, listed
 
@@ -105,10 +104,7 @@ def read_recipes(path: Path) -> pd.DataFrame:
 def write_recipes(path: Path, frame: pd.DataFrame) -> None:
     """Write the Parquet table of recipes: same rows, same bytes; whole or not at all."""
     checked = RECIPES.frame({str(column): frame[column].to_numpy() for column in frame.columns})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    checked.to_parquet(part, index=False, compression="zstd")
-    os.replace(part, path)
+    write_bytes(path, checked.to_parquet(index=False, compression="zstd"))
 
 
 def _parsed(cell: str, kind: Kind) -> str | int | float | bool:

@@ -15,10 +15,10 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from databoost.data.tables import CURVE
-from databoost.errors import DatasetError, ParamsError
+from databoost.errors import DatasetError, ParamsError, WeightsError
 from databoost.model.architectures import FIXED, Classifier, build_model, refusal
 from databoost.model.batches import Examples, batch_sizes
-from databoost.model.checkpoints import Checkpoint
+from databoost.model.checkpoints import Checkpoint, load_tensors
 from databoost.model.loop import FixedTraining, SnapshotData
 from databoost.model.trainer import MONITORED, EpochBar, make_trainer, quiet
 from databoost.sections import ModelParams, TrainParams
@@ -42,6 +42,8 @@ def train_model(
     title: str = "train",
 ) -> Trained:
     """Train the fixed model on a snapshot; resume what `state` holds of the same training.
+
+    A training whose checkpoints cannot be read is begun anew.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def train_model(
     last = ModelCheckpoint(
         state, "last", enable_version_counter=False, save_on_train_epoch_end=True
     )
-    unfinished = state / "last.ckpt"
+    unfinished = _unfinished(state)
     with quiet():
         trainer = make_trainer(settings, [EpochBar(title), best, last], state)
         sizes = _training_batches(
@@ -82,7 +84,7 @@ def train_model(
         trainer.fit(
             module,
             datamodule=SnapshotData(train, val, sizes, settings.seed),
-            ckpt_path=str(unfinished) if unfinished.exists() else None,
+            ckpt_path=unfinished,
             weights_only=True,
         )
     if not trainer.is_global_zero:
@@ -118,11 +120,26 @@ def forget_training(state: Path) -> None:
     shutil.rmtree(state, ignore_errors=True)
 
 
+def _unfinished(state: Path) -> Path | None:
+    """Give the checkpoint to resume; None if there is none, or only what cannot be read."""
+    try:
+        for path in _checkpoints(state):
+            load_tensors(path)
+    except WeightsError:
+        forget_training(state)
+        return None
+    return state / "last.ckpt"
+
+
+def _checkpoints(state: Path) -> tuple[Path, Path]:
+    """Lightning's checkpoints of the best and of the last epoch: both are needed to go on."""
+    return state / "best.ckpt", state / "last.ckpt"
+
+
 def _best(state: Path, model: ModelParams, classes: list[str]) -> Trained:
     """Read the result back: with some strategies the training ran in other processes."""
     best, last = (
-        torch.load(state / f"{name}.ckpt", map_location="cpu", weights_only=True)
-        for name in ("best", "last")
+        torch.load(path, map_location="cpu", weights_only=True) for path in _checkpoints(state)
     )
     weights = {name.removeprefix("model."): value for name, value in best["state_dict"].items()}
     columns = {name: [row[name] for row in last["curve"]] for name in CURVE.columns}
