@@ -10,7 +10,7 @@ from databoost.data.files import write_bytes, write_text
 from databoost.errors import DatasetError, WeightsError
 from databoost.layout import Layout
 from databoost.params import Params
-from databoost.study.jobs import Job, device_of, plan_jobs, read_order, with_round, write_order
+from databoost.study.jobs import Job, Plan, device_of, plan_jobs, read_order, write_order
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study
 
@@ -38,22 +38,31 @@ def layout(tmp_path: Path) -> Layout:
     return layout
 
 
-def planned(layout: Layout, params: Params | None = None, **changes: object) -> list[Job]:
+def plan(layout: Layout, params: Params | None = None, **changes: object) -> Plan:
     values = {"rounds": 1, "additions": 4, "seeds": [0, 1], "arms": ARMS} | changes
     places = StudyPlaces(layout.root / "study")
     return plan_jobs(layout, params or declared(), Study.model_validate(values), places)
 
 
+def planned(layout: Layout, params: Params | None = None, **changes: object) -> list[Job]:
+    return list(plan(layout, params, **changes).jobs.values())
+
+
+def rounds_of(jobs: list[Job]) -> dict[str, Job]:
+    """Give the jobs of rounds after r00 by their arm; of one round and seed."""
+    return {job.arm: job for job in jobs if job.kind == "round"}
+
+
 def kinds(jobs: list[Job]) -> list[tuple[str, int, str]]:
-    return [(job.kind, job.seed, job.arm if job.kind == "cell" else "") for job in jobs]
+    return [(job.kind, job.seed, job.arm if job.kind == "round" else "") for job in jobs]
 
 
 def test_r00_and_candidates_are_shared_and_the_first_seed_comes_first(layout: Layout) -> None:
     jobs = planned(layout)
     assert kinds(jobs) == [
-        ("r00", 0, ""), ("cell", 0, "none"), ("candidates", 0, ""), ("cell", 0, "random"),
-        ("cell", 0, "near"), ("r00", 1, ""), ("cell", 1, "none"), ("candidates", 1, ""),
-        ("cell", 1, "random"), ("cell", 1, "near"),
+        ("r00", 0, ""), ("round", 0, "none"), ("candidates", 0, ""), ("round", 0, "random"),
+        ("round", 0, "near"), ("r00", 1, ""), ("round", 1, "none"), ("candidates", 1, ""),
+        ("round", 1, "random"), ("round", 1, "near"),
     ]  # fmt: skip
     by_name = {job.name: job for job in jobs}
     assert len(by_name) == len(jobs)
@@ -78,7 +87,7 @@ def test_what_an_arm_changes_is_done_for_it_alone(layout: Layout) -> None:
         "deep": {"search.search_k": 7},
     }
     jobs = planned(layout, arms=arms, seeds=[0])
-    of = {job.arm: job for job in jobs if job.kind == "cell"}
+    of = rounds_of(jobs)
     assert len({job.base for job in of.values()}) == 3  # long and half train r00 otherwise
     assert of["near"].base == of["wide"].base == of["other"].base == of["deep"].base
     assert len({job.candidates for job in of.values()}) == 5
@@ -87,17 +96,17 @@ def test_what_an_arm_changes_is_done_for_it_alone(layout: Layout) -> None:
     (wide,) = (job for job in jobs if job.root == of["wide"].candidates)
     assert wide.params.candidates.rotation == (-20, 20)
     weights.write_bytes(b"two")
-    again = {job.arm: job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell"}
+    again = rounds_of(planned(layout, arms=arms, seeds=[0]))
     assert [arm for arm in arms if again[arm].name != of[arm].name] == ["other"]
 
 
 def test_a_job_is_the_same_until_its_input_changes(layout: Layout) -> None:
     jobs = planned(layout)
-    assert [job.name for job in planned(layout, rounds=3, seeds=[0, 1, 2])][:10] == [
-        job.name for job in jobs
-    ]
+    longer = planned(layout, rounds=3, seeds=[0, 1, 2])
+    assert {job.name for job in jobs} < {job.name for job in longer}
     more = {job.name for job in planned(layout, additions=5)}
-    assert {job.kind for job in jobs if job.name not in more} == {"cell"}
+    assert {job.arm for job in jobs if job.name not in more} == {"random", "near", "none"}
+    assert {job.kind for job in jobs if job.name not in more} == {"round"}
     with_scores = [*planned(layout), *planned(layout, arms=ARMS | {"trust": SKIPPING})]
     assert {job.name for job in jobs} == {job.name for job in with_scores if job.arm != "trust"}
     for name in ("a1", "a3"):
@@ -107,26 +116,50 @@ def test_a_job_is_the_same_until_its_input_changes(layout: Layout) -> None:
     assert not {job.name for job in planned(layout)} & {job.name for job in jobs}
 
 
-def test_rounds_may_differ_in_their_additions(layout: Layout) -> None:
-    (cell,) = (
-        job
-        for job in planned(layout, rounds=2, additions=[4, 9], arms={"near": {}}, seeds=[0])
-        if job.kind == "cell"
-    )
-    assert [with_round(cell, name).boost.additions for name in ("r00", "r01")] == [4, 9]
-    even = {job.name for job in planned(layout, rounds=2, additions=4, seeds=[0])}
-    assert cell.name not in even
-    assert even == {job.name for job in planned(layout, rounds=2, additions=[4, 4], seeds=[0])}
+def test_rounds_may_differ_in_their_additions_and_share_those_that_do_not(layout: Layout) -> None:
+    def names(*additions: int) -> list[str]:
+        arms = {"near": {}, "none": ARMS["none"]}
+        every = plan(layout, rounds=len(additions), additions=additions, arms=arms, seeds=[0])
+        chain = every.chains[0]
+        assert chain.schedule == additions
+        assert [job.round for job in chain.jobs] == ["r00", "r01", "r02", "r03"][
+            : len(additions) + 1
+        ]
+        assert chain.jobs[2].needs[-1] == chain.jobs[1].name
+        assert chain.jobs[2].base == chain.jobs[1].root
+        return [job.name for job in chain.jobs]
+
+    long, short, even = names(4, 9, 7), names(4, 9), names(4, 4)
+    assert long[:3] == short
+    assert short[:2] == even[:2]
+    assert short[2] != even[2]
+    assert names(5, 9)[0] == short[0]
+    assert not set(names(5, 9)[1:]) & set(short)
+
+
+def test_a_chain_is_of_its_own_arm_from_r00_on(layout: Layout) -> None:
+    arms = {"near": {}, "far": {"boost.neighbors": 7}}
+    near, near1, far, far1 = plan(layout, arms=arms).chains
+    assert [(chain.arm, chain.seed) for chain in (near, near1, far, far1)] == [
+        ("near", 0), ("near", 1), ("far", 0), ("far", 1),
+    ]  # fmt: skip
+    assert near.jobs[0].name == far.jobs[0].name
+    assert [job.arm for job in far.jobs] == ["far", "far"]
+    assert [job.params.boost.neighbors for job in far.jobs] == [7, 7]
+    assert not far.is_done()
+    for job in far.jobs[1:]:
+        job.layout.round("r01").evaluation.mkdir(parents=True)
+    assert far.is_done()
 
 
 def test_scores_are_of_those_arms_alone_that_look_at_them(layout: Layout) -> None:
     arms = {"near": {}, "trust": SKIPPING}
-    near, trust = (job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell")
+    near, trust = rounds_of(planned(layout, arms=arms, seeds=[0])).values()
     assert near.scores is None
     assert trust.scores is not None
     assert trust.scores.read_text() == "image_id\n"
     write_text(layout.scores, "image_id\na1\n")
-    near2, trust2 = (job for job in planned(layout, arms=arms, seeds=[0]) if job.kind == "cell")
+    near2, trust2 = rounds_of(planned(layout, arms=arms, seeds=[0])).values()
     assert near2 == near
     assert trust2.name != trust.name
     assert trust2.base == trust.base
@@ -160,8 +193,8 @@ def test_a_precision_counts_as_what_it_is_settled_to(
 ) -> None:
     def names() -> dict[str, str]:
         arms = {"auto": {}, "named": {"embedding.precision": "float32"}}
-        jobs = planned(layout, arms=arms, seeds=[0])
-        return {job.arm: str(job.candidates) for job in jobs if job.kind == "cell"}
+        jobs = rounds_of(planned(layout, arms=arms, seeds=[0]))
+        return {arm: str(job.candidates) for arm, job in jobs.items()}
 
     supported = "torch.cpu._is_avx512_bf16_supported"
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False, raising=False)
@@ -204,13 +237,16 @@ def test_the_start_is_a_copy_that_the_project_does_not_reach(layout: Layout) -> 
 
 
 def test_newest_features_are_named_by_the_round_before(layout: Layout) -> None:
-    weights = "data/rounds/{previous}/model/best.ckpt"
-    arms = {"near": {}, "newest": {"embedding.weights": weights}}
-    jobs = planned(layout, rounds=2, arms=arms, seeds=[0])
-    near, newest = (job for job in jobs if job.kind == "cell")
-    assert near.candidates == newest.candidates  # the first round's are the same
-    assert with_round(newest, "r01").embedding.weights == "data/rounds/r01/model/best.ckpt"
-    assert with_round(near, "r01") == near.params
+    checkpoint = "data/rounds/{}/model/best.ckpt"
+    arms = {"near": {}, "newest": {"embedding.weights": checkpoint.format("{previous}")}}
+    near, newest = plan(layout, rounds=2, arms=arms, seeds=[0]).chains
+    assert near.jobs[1].candidates == newest.jobs[1].candidates  # the first round's are the same
+
+    def weights(jobs: tuple[Job, ...]) -> list[str]:
+        return [job.params.embedding.weights for job in jobs]
+
+    assert weights(newest.jobs[1:]) == [checkpoint.format(name) for name in ("r00", "r01")]
+    assert weights(near.jobs) == [checkpoint.format("r00")] * 3
 
 
 def test_an_order_is_read_as_it_was_written(layout: Layout) -> None:
@@ -224,7 +260,7 @@ def test_a_job_is_done_when_all_that_is_read_of_it_is_there(layout: Layout) -> N
     r00, none, candidates = planned(layout)[:3]
     for job, outputs in (
         (r00, [r00.layout.round("r00").evaluation]),
-        (none, [none.layout.round(name).evaluation for name in ("r01", "r00")]),
+        (none, [none.layout.round("r01").evaluation]),
         (candidates, [candidates.layout.candidates]),
     ):
         for output in outputs:

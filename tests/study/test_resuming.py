@@ -11,7 +11,7 @@ from projects import Project
 from databoost.layout import Layout
 from databoost.params import read_params
 from databoost.study import work
-from databoost.study.jobs import Job, plan_jobs
+from databoost.study.jobs import Job, Plan, plan_jobs
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import read_study
 from databoost.study.results import Results
@@ -32,7 +32,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def planned(project: Project, folder: str, rounds: int) -> list[Job]:
+def planned(project: Project, folder: str, rounds: int) -> Plan:
     layout = Layout(project.folder)
     params = read_params(layout.params)
     path = project.folder / "study.yaml"
@@ -40,14 +40,14 @@ def planned(project: Project, folder: str, rounds: int) -> list[Job]:
     return plan_jobs(layout, params, read_study(path, params), StudyPlaces(project.folder / folder))
 
 
-def done(jobs: list[Job]) -> list[Job]:
-    for job in jobs:
+def done(plan: Plan) -> Plan:
+    for job in plan.jobs.values():
         work.do_job(job)
-    return jobs
+    return plan
 
 
-def found(jobs: list[Job]) -> pd.DataFrame:
-    results = Results([job for job in jobs if job.kind == "cell"])
+def found(plan: Plan) -> pd.DataFrame:
+    results = Results(plan.chains)
     results.look()
     return results.rounds()
 
@@ -61,44 +61,41 @@ def killing(stage: Callable[..., None], at: str) -> Callable[..., None]:
     return killed
 
 
-def times(paths: list[Path]) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in paths}
-
-
 def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.run_stages("ingest", "prepare")
-    jobs = planned(project, "broken", rounds=2)
-    cell = jobs[-1]
+    plan = planned(project, "broken", rounds=2)
+    (chain,) = plan.chains
+    _, first, second = chain.jobs
     with monkeypatch.context() as patch:  # r01's model is there, and its evaluation is not
         patch.setattr(work, "evaluate", killing(work.evaluate, "r01"))
         with pytest.raises(Killed):
-            done(jobs)
-    assert cell.layout.round("r01").checkpoint.exists()
+            done(plan)
+    checkpoint = first.layout.round("r01").checkpoint
+    assert checkpoint.exists()
     with monkeypatch.context() as patch:  # the candidates as r01's model sees them are there
         patch.setattr(work, "boost", killing(work.boost, "r02"))
         with pytest.raises(Killed):
-            done(jobs)
-    mined = Layout(cell.root / "mined" / "r02").embeddings
-    first = [cell.layout.round("r01").checkpoint, mined]
-    before = times(first)
-    embed = work.candidates
+            done(plan)
+    mined = Layout(second.root / "mined")
+    assert mined.embeddings.exists()
+    trained_at = checkpoint.stat().st_mtime_ns
     with monkeypatch.context() as patch:
         patch.setattr(work, "candidates", lambda *_: pytest.fail("embedded twice"))
-        done(jobs)
-    assert not mined.exists()
-    assert times(first[:1]) == {first[0]: before[first[0]]}
-    assert work.candidates is embed
-    assert not found(jobs)["n_lacking"].any()
+        done(plan)
+    assert not mined.root.exists()
+    assert checkpoint.stat().st_mtime_ns == trained_at
+    assert not found(plan)["n_lacking"].any()
+    assert unshared(second) == 6  # what r01 holds too lies on the disk once
 
     project.folder.joinpath("broken").rename(project.folder / "moved")
     moved = planned(project, "moved", rounds=2)
-    assert [job.name for job in moved] == [job.name for job in jobs]
-    assert all(job.is_done() for job in moved)
+    assert list(moved.jobs) == list(plan.jobs)
+    assert all(job.is_done() for job in moved.jobs.values())
     assert not any(path.readlink().is_absolute() for path in links(project.folder / "moved"))
     extended = planned(project, "moved", rounds=3)
-    assert [job.is_done() for job in extended] == [True, True, False]
+    assert [job.is_done() for job in extended.jobs.values()] == [True, True, True, True, False]
     done(extended)
 
     straight = done(planned(project, "straight", rounds=3))
@@ -107,9 +104,15 @@ def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     assert rounds["n_added"].tolist() == [0, 6, 6, 6]
     pd.testing.assert_frame_equal(rounds, found(straight))
     for name in ("r01", "r02", "r03"):
-        one, other = (jobs[-1].layout.round(name) for jobs in (extended, straight))
+        one, other = (plan.chains[0].jobs[-1].layout.round(name) for plan in (extended, straight))
         for path in ("additions", "manifest", "checkpoint", "sheet"):
             assert getattr(one, path).read_bytes() == getattr(other, path).read_bytes()
+
+
+def unshared(job: Job) -> int:
+    """Count a snapshot's images that no other snapshot has on the same place of the disk."""
+    files = [path for path in job.layout.round(job.round).dataset.rglob("*") if path.is_file()]
+    return sum(path.stat().st_nlink == 1 for path in files)
 
 
 def links(folder: Path) -> list[Path]:

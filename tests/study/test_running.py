@@ -10,9 +10,10 @@ from handmade_rounds import declared, lay_round
 
 from databoost.errors import DataboostError
 from databoost.layout import Layout
+from databoost.outcomes import Outcome
 from databoost.sections import TrainParams
 from databoost.study import running
-from databoost.study.jobs import Job
+from databoost.study.jobs import Chain, Job
 from databoost.study.plan import Study
 from databoost.study.running import run_study, usual_workers
 
@@ -27,7 +28,7 @@ def test_two_studies_do_not_work_in_one_folder(tmp_path: Path) -> None:
 
 def job(accelerator: str) -> Job:
     params = declared(train={"accelerator": accelerator, "threads": 3})
-    return Job("job", "r00", Path("job"), Path("start"), params, (1,), "a", 0)
+    return Job("job", "r00", Path("job"), Path("start"), params, "a", 0)
 
 
 def test_jobs_that_share_a_gpu_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +52,20 @@ def test_every_round_is_told_with_its_own_additions(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     lay_round(layout, "r00")
     lay_round(layout, "r01")
-    cell = replace(job("cpu"), kind="cell", root=tmp_path, params=declared(), schedule=(4,))
-    told = running._outcomes(cell)
-    assert [outcome.files.name for outcome in told] == ["r00", "r01"]
-    assert told[1].settings["boost.additions"] == "4"
-    other, another = (
-        running._outcomes(replace(cell, schedule=sizes)) for sizes in ((4, 9), (4, 12))
-    )
-    assert len({told[0].boost_key, other[0].boost_key, another[0].boost_key}) == 3
-    longer = running._outcomes(replace(cell, schedule=(4, 4)))
-    assert longer[0].boost_key == told[0].boost_key
+
+    def told(*additions: int) -> list[Outcome]:
+        first = replace(
+            job("cpu"), root=tmp_path, params=declared(boost={"additions": additions[0]})
+        )
+        later = [
+            replace(first, round=f"r0{number}", params=declared(boost={"additions": n_additions}))
+            for number, n_additions in enumerate(additions, 1)
+        ]
+        return running._outcomes(Chain("a", 0, (first, *later)))
+
+    one = told(4)
+    assert [outcome.files.name for outcome in one] == ["r00", "r01"]
+    assert one[1].settings["boost.additions"] == "4"
+    other, another, longer = told(4, 9), told(4, 12), told(4, 4)
+    assert len({one[0].boost_key, other[0].boost_key, another[0].boost_key}) == 3
+    assert longer[0].boost_key == one[0].boost_key

@@ -2,14 +2,16 @@
 
 A job whose arm, seed, parameters or start changes has another name and is done anew; one that does
 not change is found done. r00 is trained once for all arms whose training is the same, and
-candidates are embedded once for all arms whose candidates and embedder are the same. The name
-counts PyTorch's version, the device and the precision too, as digits depend on them; where the
-study's folder and the project lie it does not count.
+candidates are embedded once for all arms whose candidates and embedder are the same. Every round
+after that is a job, whose name counts the round that it is made from: two studies that begin with
+the same rounds share them. The name counts PyTorch's version, the device and the precision too, as
+digits depend on them; where the study's folder and the project lie it does not count.
 """
 
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,15 +24,15 @@ from databoost.data.files import read_json, sha256_of, whole_folder, write_bytes
 from databoost.errors import DatasetError, ParamsError, WeightsError
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
-from databoost.params import Params, parse_params, round_number
+from databoost.params import Params, parse_params, round_name, round_number
 from databoost.sections import TrainParams
 from databoost.study.places import StudyPlaces
-from databoost.study.plan import PREVIOUS, ROUNDS, SECTIONS, Study, arm_params
+from databoost.study.plan import FIRST, PREVIOUS, ROUNDS, SECTIONS, Study, arm_params
 
-Kind = Literal["r00", "candidates", "cell"]
+Kind = Literal["r00", "candidates", "round"]
 #: Part of every job's name. Raise it with any change of the code that changes what a job computes.
 RESULT_VERSION = 1
-_PLAIN = ("name", "kind", "schedule", "arm", "seed", "needs")
+_PLAIN = ("name", "kind", "arm", "seed", "round", "needs")
 
 
 @dataclass(frozen=True)
@@ -42,20 +44,22 @@ class Job:
     name
         Also of its folder.
     kind
-        ``r00``: train and evaluate it; ``candidates``: of r00, embedded; ``cell``: all rounds of
-        an arm with a seed.
+        ``r00``: train and evaluate it; ``candidates``: embed those of r00; ``round``: boost, train
+        and evaluate a later one.
     root
         Its project.
     start
         Project with r00's images.
     params
-        ``embedding.weights`` may hold `PREVIOUS`.
-    schedule
-        Additions of each round after r00.
+        Of this round: with its own additions and its own embedder.
     arm, seed
-        Of a cell; of the others, the first that needs them.
-    base, candidates
-        Projects of the jobs before it; empty if it needs none.
+        Of a round; of the others, the first that needs them.
+    round
+        Its name.
+    base
+        Project of the round that it is made from, r00's for candidates; empty for r00.
+    candidates
+        Project of r00's candidates; empty if it needs none.
     scores
         Copy of r00's label scores; empty if it does not look at them.
     needs
@@ -67,9 +71,9 @@ class Job:
     root: Path
     start: Path
     params: Params
-    schedule: tuple[int, ...]
     arm: str
     seed: int
+    round: str = FIRST
     base: Path | None = None
     candidates: Path | None = None
     scores: Path | None = None
@@ -84,12 +88,45 @@ class Job:
         """Whether its result is there."""
         if self.kind == "candidates":
             return self.layout.candidates.exists()
-        names = ("r00",) if self.kind == "r00" else self.params.rounds
-        return all(self.layout.round(name).evaluation.exists() for name in names)
+        return self.layout.round(self.round).evaluation.exists()
 
 
-def plan_jobs(layout: Layout, params: Params, study: Study, places: StudyPlaces) -> list[Job]:
-    """List the jobs of a study, each after those that it needs, the first seed's first.
+@dataclass(frozen=True)
+class Chain:
+    """An arm with a seed: the jobs of its rounds, r00's first, each made from the one before."""
+
+    arm: str
+    seed: int
+    jobs: tuple[Job, ...]
+
+    @property
+    def schedule(self) -> tuple[int, ...]:
+        """Additions of each round after r00."""
+        return tuple(job.params.boost.additions for job in self.jobs[1:])
+
+    def is_done(self) -> bool:
+        """Whether its last round is there."""
+        return self.jobs[-1].is_done()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study consists of.
+
+    Attributes
+    ----------
+    jobs
+        By name, each after those that it needs, the first seed's first.
+    chains
+        Arm by arm, the seeds of each in order.
+    """
+
+    jobs: Mapping[str, Job]
+    chains: tuple[Chain, ...]
+
+
+def plan_jobs(layout: Layout, params: Params, study: Study, places: StudyPlaces) -> Plan:
+    """Work out the jobs of a study.
 
     The project's r00, classes and held-out images are copied, so that the project may go on.
 
@@ -110,9 +147,10 @@ def plan_jobs(layout: Layout, params: Params, study: Study, places: StudyPlaces)
     is_asked_for = any(own.boost.suspects == "skip" for _, _, own in every)
     scores = _freeze_scores(layout, places) if is_asked_for else None
     planner = _Planner(places, start, study.schedule, scores)
-    for arm, seed, own in every:
-        planner.add(arm, seed, own)
-    return list(planner.jobs.values())
+    chains = {(arm, seed): planner.add(arm, seed, own) for arm, seed, own in every}
+    return Plan(
+        planner.jobs, tuple(chains[arm, seed] for arm in study.arms for seed in study.seeds)
+    )
 
 
 def device_of(settings: TrainParams) -> torch.device | None:
@@ -149,7 +187,6 @@ def read_order(path: Path) -> Job:
             **values,
             **places,
             "needs": tuple(values["needs"]),
-            "schedule": tuple(values["schedule"]),
             "params": parse_params(values["params"], str(path)),
         }
     )
@@ -165,32 +202,40 @@ class _Planner:
         self.jobs: dict[str, Job] = {}
         self._contents: dict[str, str] = {}
 
-    def add(self, arm: str, seed: int, params: Params) -> None:
+    def add(self, arm: str, seed: int, params: Params) -> Chain:
         """Add the jobs of an arm with a seed."""
         device = device_of(params.train)
         machine = [RESULT_VERSION, torch.__version__, device.type if device else None]
         dumped = params.model_dump(mode="json")
         dumped["embedding"] = embedder = self._embedder(params, device)
+        first = with_round(params, FIRST, self.schedule[0])
         training = [dumped["train"], dumped["model"], params.boost.mine_on, machine]
-        own = Job("", "r00", Path(), self.start, params, self.schedule, arm, seed)
-        base = self._job(own, "r00", training)
-        own = replace(own, kind="candidates", base=base.root, needs=(base.name,))
+        r00 = self._job(Job("", "r00", Path(), self.start, first, arm, seed), "r00", training)
+        own = Job(
+            "", "round", Path(), self.start, first, arm, seed, base=r00.root, needs=(r00.name,)
+        )
         if params.boost.strategy != "none":
             policy = {key: value for key, value in dumped["candidates"].items() if key != "engine"}
             index = [params.search.method, params.search.trees, params.search.seed]
-            first = embedder | {"weights": embedder["weights"].replace(PREVIOUS, "r00")}
-            pixels = base.name if first["weights"].startswith(ROUNDS) else ""
-            mined = self._job(own, "candidates", [policy, first, index, pixels, machine])
-            own = replace(own, candidates=mined.root, needs=(base.name, mined.name))
-        scores = ""
+            weights = embedder | {"weights": embedder["weights"].replace(PREVIOUS, FIRST)}
+            pixels = r00.name if weights["weights"].startswith(ROUNDS) else ""
+            key = [policy, weights, index, pixels, machine]
+            mined = self._job(replace(own, kind="candidates"), "candidates", key)
+            own = replace(own, candidates=mined.root, needs=(r00.name, mined.name))
+        key = [[dumped[name] for name in SECTIONS if name != "boost"], own.needs, machine]
         if params.boost.suspects == "skip" and self.scores is not None:
             own = replace(own, scores=self.scores)
-            scores = self._content(self.scores)
-        settings = [dumped[key] for key in SECTIONS]
-        # A study that goes on for more rounds, each like the others, keeps its cells.
-        uneven = self.schedule if len(set(self.schedule)) > 1 else ()
-        key = [settings, uneven, own.needs, scores, machine]
-        self._job(replace(own, kind="cell"), arm, key)
+            key.append(self._content(self.scores))
+        jobs = [r00]
+        for before, n_additions in zip(params.rounds, self.schedule, strict=False):
+            here = with_round(params, before, n_additions)
+            name = round_name(round_number(before) + 1)
+            job = replace(own, params=here, round=name, base=jobs[-1].root)
+            if before != FIRST:
+                job = replace(job, needs=(*own.needs, jobs[-1].name))
+            made_from = [key, jobs[-1].name, here.boost.model_dump(mode="json")]
+            jobs.append(self._job(job, f"{arm}-{name}", made_from))
+        return Chain(arm, seed, (replace(r00, params=first, arm=arm), *jobs[1:]))
 
     def _job(self, job: Job, label: str, key: object) -> Job:
         name = f"{label}-{job.seed}-{_hash(self.start.name, key)}"
@@ -273,9 +318,9 @@ def _hash(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def with_round(job: Job, previous: str) -> Params:
-    """Give a cell's parameters for the round made from `previous`."""
-    weights = job.params.embedding.weights.replace(PREVIOUS, previous)
-    embedding = job.params.embedding.model_copy(update={"weights": weights})
-    boost = job.params.boost.model_copy(update={"additions": job.schedule[round_number(previous)]})
-    return job.params.model_copy(update={"embedding": embedding, "boost": boost})
+def with_round(params: Params, previous: str, n_additions: int) -> Params:
+    """Give an arm's parameters for the round made from `previous`."""
+    weights = params.embedding.weights.replace(PREVIOUS, previous)
+    embedding = params.embedding.model_copy(update={"weights": weights})
+    boost = params.boost.model_copy(update={"additions": n_additions})
+    return params.model_copy(update={"embedding": embedding, "boost": boost})

@@ -16,11 +16,13 @@ ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")]
 SECTIONS = ("model", "train", "evaluate", "candidates", "embedding", "search", "boost")
 #: Keys that the study sets itself, so that arms differ in nothing but what they name.
 _OWN = ("train.seed", "candidates.seed", "search.seed", "boost.seed", "boost.additions")
+#: The round that every arm starts from.
+FIRST = "r00"
 #: Stands in ``embedding.weights`` for the round that failures come from.
 PREVIOUS = "{previous}"
 #: Weights below it are a round's of the study itself, any others a file of the project.
 ROUNDS = "data/rounds/"
-_CHECKPOINTS = tuple(f"{ROUNDS}{name}/model/best.ckpt" for name in ("r00", PREVIOUS))
+_CHECKPOINTS = tuple(f"{ROUNDS}{name}/model/best.ckpt" for name in (FIRST, PREVIOUS))
 
 
 class Study(Section):

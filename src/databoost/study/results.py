@@ -9,8 +9,7 @@ from databoost.data.files import read_json
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import SHEET, STUDY_ARMS, STUDY_ROUNDS, VERDICTS
 from databoost.layout import RoundLayout
-from databoost.params import round_number
-from databoost.study.jobs import Job
+from databoost.study.jobs import Chain, Job
 from databoost.study.places import StudyPlaces
 from databoost.study.verdicts import Correct, arm_rows, verdict_rows
 
@@ -22,45 +21,45 @@ _SHOWN = [
 
 
 class Results:
-    """The rounds of a study's cells, each read once.
+    """The rounds of a study's chains, each read once.
 
     Parameters
     ----------
-    cells
+    chains
         Arm by arm, the seeds of each in order.
     """
 
-    def __init__(self, cells: Iterable[Job]) -> None:
-        self.cells = list(cells)
+    def __init__(self, chains: Iterable[Chain]) -> None:
+        self.chains = list(chains)
         self._rows: dict[tuple[str, int, str], dict[str, object]] = {}
         self._correct: dict[tuple[str, int, str], Correct] = {}
 
     def look(self) -> list[str]:
         """Read what has been finished since; gives a line for a person about each new round."""
         told = []
-        for job in self.cells:
-            for name in job.params.rounds:
-                key = (job.arm, job.seed, name)
+        for chain in self.chains:
+            for job in chain.jobs:
+                key = (job.arm, job.seed, job.round)
                 if key in self._rows:
                     continue
-                if not job.layout.round(name).evaluation.exists():
+                if not job.is_done():
                     break
-                self._rows[key], self._correct[key] = _read(job, name)
+                self._rows[key], self._correct[key] = _read(job)
                 told.append(_line(self._rows[key], len(self._rows), self.n_rounds))
         return told
 
     @property
     def n_rounds(self) -> int:
         """Rounds that there are when all is done."""
-        return sum(len(job.params.rounds) for job in self.cells)
+        return sum(len(chain.jobs) for chain in self.chains)
 
     def rounds(self) -> pd.DataFrame:
         """Give ``STUDY_ROUNDS``: by arm, seed and round."""
         rows = [
-            self._rows[job.arm, job.seed, name]
-            for job in self.cells
-            for name in job.params.rounds
-            if (job.arm, job.seed, name) in self._rows
+            self._rows[job.arm, job.seed, job.round]
+            for chain in self.chains
+            for job in chain.jobs
+            if (job.arm, job.seed, job.round) in self._rows
         ]
         return STUDY_ROUNDS.frame(
             {column: [row[column] for row in rows] for column in STUDY_ROUNDS.columns}
@@ -69,11 +68,8 @@ class Results:
     def correct(self) -> Mapping[tuple[str, str], Mapping[int, Correct]]:
         """Say for (arm, round), by seed, which test images are right."""
         found: dict[tuple[str, str], dict[int, Correct]] = {}
-        for job in self.cells:
-            for name in job.params.rounds:
-                if (job.arm, job.seed, name) in self._correct:
-                    of_seed = found.setdefault((job.arm, name), {})
-                    of_seed[job.seed] = self._correct[job.arm, job.seed, name]
+        for (arm, seed, name), is_correct in self._correct.items():
+            found.setdefault((arm, name), {})[seed] = is_correct
         return found
 
     def write_rounds(self, places: StudyPlaces) -> None:
@@ -118,25 +114,24 @@ def _text(table: pd.DataFrame) -> str:
     return table.to_string(index=False, formatters=sizes, float_format="{:.3f}".format, na_rep="-")
 
 
-def _read(job: Job, name: str) -> tuple[dict[str, object], Correct]:
-    here = job.layout.round(name)
+def _read(job: Job) -> tuple[dict[str, object], Correct]:
+    here = job.layout.round(job.round)
     sheet = read_table(here.sheet, SHEET)
     test = sheet[sheet["split"] == "test"].set_index("image_id").sort_index()
     metrics = read_json(here.metrics)
     n_fixed = n_broken = n_added = n_lacking = 0
     stop = ""
-    if name != "r00":
-        previous = job.params.boosts[name].previous
-        before = job.layout.round(previous)
+    if job.kind == "round":
+        before = job.layout.round(job.params.boosts[job.round].previous)
         n_fixed, n_broken = _changes(before, here, sheet)
         boost = read_json(here.boost)
         n_added, stop = int(boost["n_additions"]), boost["stop"] or ""
         is_none = job.params.boost.strategy == "none"
-        n_lacking = 0 if is_none else job.schedule[round_number(previous)] - n_added
+        n_lacking = 0 if is_none else job.params.boost.additions - n_added
     row = {
         "arm": job.arm,
         "seed": job.seed,
-        "round": name,
+        "round": job.round,
         "n_train": metrics["size"]["n_train"],
         "n_added": n_added,
         "n_lacking": n_lacking,

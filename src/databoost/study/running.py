@@ -14,7 +14,7 @@ from databoost.layout import Layout
 from databoost.outcomes import Outcome, read_outcomes
 from databoost.params import Params
 from databoost.publishing import publish_outcomes
-from databoost.study.jobs import Job, device_of, plan_jobs, with_round, write_order
+from databoost.study.jobs import Chain, Job, device_of, plan_jobs, write_order
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study
 from databoost.study.queue import Task, run_queue
@@ -51,18 +51,19 @@ def run_study(
     """
     places = StudyPlaces(folder)
     with _alone(places):
-        jobs = plan_jobs(layout, params, study, places)
-        cells = [job for arm in study.arms for job in jobs if (job.kind, job.arm) == ("cell", arm)]
-        results = Results(cells)
+        plan = plan_jobs(layout, params, study, places)
+        jobs = list(plan.jobs.values())
+        results = Results(plan.chains)
         _tell(results, places)
         try:
             n_workers = n_workers or usual_workers(jobs)
             failed = run_queue(_tasks(jobs, places), n_workers, lambda: _tell(results, places))
         finally:  # also when it is interrupted: what is there can be looked at
             text = _finish(results, places, study)
-        for job in cells:
-            if job.is_done():
-                publish_outcomes(layout, _of_study(job, folder), _outcomes(job), "databoost study")
+        for chain in plan.chains:
+            if chain.is_done():
+                own = _of_study(chain, folder)
+                publish_outcomes(layout, own, _outcomes(chain), "databoost study")
     if failed:
         raise DataboostError(
             f"{len(failed)} of {len(jobs)} jobs failed; the same command tries them again, and "
@@ -121,23 +122,26 @@ def _finish(results: Results, places: StudyPlaces, study: Study) -> str:
     return shown_tables(arms, verdicts)
 
 
-def _outcomes(job: Job) -> list[Outcome]:
-    """Read a cell's rounds, each with the parameters that it was made with."""
-    outcomes = read_outcomes(job.layout, job.params, ["r00"])
-    for name, made in job.params.boosts.items():
-        outcomes += read_outcomes(job.layout, with_round(job, made.previous), [name])
-    if len(set(job.schedule)) > 1:
+def _outcomes(chain: Chain) -> list[Outcome]:
+    """Read a chain's rounds, each with the parameters that it was made with."""
+    outcomes = [
+        outcome
+        for job in chain.jobs
+        for outcome in read_outcomes(job.layout, job.params, [job.round])
+    ]
+    if len(set(chain.schedule)) > 1:
         # Other sizes of the rounds are another boost, although r00's parameters are the same.
-        sizes = "-".join(map(str, job.schedule))
+        sizes = "-".join(map(str, chain.schedule))
         outcomes[0] = replace(outcomes[0], boost_key=f"{outcomes[0].boost_key}-{sizes}")
     return outcomes
 
 
-def _of_study(job: Job, folder: Path) -> Params:
+def _of_study(chain: Chain, folder: Path) -> Params:
     """Have a study's runs in an experiment of their own, beside the project's."""
-    tracking = job.params.tracking
+    params = chain.jobs[-1].params
+    tracking = params.tracking
     named = tracking.model_copy(update={"experiment": f"{tracking.experiment} {folder.name}"})
-    return job.params.model_copy(update={"tracking": named})
+    return params.model_copy(update={"tracking": named})
 
 
 @contextmanager

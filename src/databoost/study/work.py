@@ -8,13 +8,19 @@ import os
 import shutil
 from pathlib import Path
 
+from databoost.data.tablefiles import read_table
+from databoost.data.tables import MANIFEST
 from databoost.layout import Layout
-from databoost.params import Params
+from databoost.params import Params, round_number
 from databoost.stages.boost import boost
 from databoost.stages.candidates import candidates
 from databoost.stages.evaluate import evaluate
 from databoost.stages.train import train
-from databoost.study.jobs import Job, with_round
+from databoost.study.jobs import Job
+from databoost.study.plan import FIRST, ROUNDS
+
+#: What a later round reads of an earlier one.
+_READ_LATER = ("manifest", "dataset", "additions", "boost", "model", "evaluation")
 
 
 def do_job(job: Job) -> None:
@@ -23,60 +29,70 @@ def do_job(job: Job) -> None:
         return
     if job.kind == "r00":
         _link_start(job)
-        here, there = job.layout.round("r00"), Layout(job.start).round("r00")
+        here, there = job.layout.round(FIRST), Layout(job.start).round(FIRST)
         for name in ("manifest", "dataset"):
             _link(getattr(here, name), getattr(there, name))
-        _train_and_evaluate(job.layout, job.params, "r00")
+        _train_and_evaluate(job)
     elif job.kind == "candidates":
         assert job.base is not None
-        _embed(job.root, job.start, job.base, with_round(job, "r00"))
+        _embed(job.root, job.start, job.base, job.params)
     else:
-        _do_cell(job)
+        _do_round(job)
 
 
-def _do_cell(job: Job) -> None:
+def _do_round(job: Job) -> None:
     assert job.base is not None
-    layout = job.layout
+    layout, before = job.layout, Layout(job.base)
     _link_start(job)
-    r00, shared = layout.round("r00"), Layout(job.base).round("r00")
-    for name in ("manifest", "dataset", "model", "evaluation"):
-        _link(getattr(r00, name), getattr(shared, name))
+    for name in job.params.rounds[: round_number(job.round)]:
+        here, there = layout.round(name), before.round(name)
+        for item in _READ_LATER:
+            if getattr(there, item).exists():
+                _link(getattr(here, item), getattr(there, item))
     if job.scores is not None:
         _link(layout.scores, job.scores)
-    for name, made in job.params.boosts.items():
-        here, before = layout.round(name), layout.round(made.previous)
-        params = with_round(job, made.previous)
-        if not here.evaluation.exists():
-            if not here.boost.exists():
-                _boost(job, params, name)
-            _train_and_evaluate(layout, params, name)
-        if made.previous != "r00":
-            # Only the last snapshot is needed to go on, and a study has many.
-            shutil.rmtree(before.dataset, ignore_errors=True)
+    if not layout.round(job.round).boost.exists():
+        _boost(job)
+    _share_images(layout, job.params.boosts[job.round].previous, job.round)
+    _train_and_evaluate(job)
 
 
-def _boost(job: Job, params: Params, name: str) -> None:
+def _boost(job: Job) -> None:
     layout = job.layout
-    if job.candidates is None:
-        boost(layout, params, name)
-        return
     mined = job.candidates
-    if params.embedding.weights != with_round(job, "r00").embedding.weights:
-        mined = job.root / "mined" / name
-        if not Layout(mined).candidates.exists():
-            _embed(mined, job.start, job.root, params)
-    _link(layout.candidates, Layout(mined).candidates)
-    boost(layout, params, name)
-    if mined != job.candidates:
+    if mined is not None:
+        weights = job.params.embedding.weights
+        if weights.startswith(ROUNDS) and layout.root / weights != layout.round(FIRST).checkpoint:
+            mined = job.root / "mined"
+            if not Layout(mined).candidates.exists():
+                _embed(mined, job.start, job.root, job.params)
+        _link(layout.candidates, Layout(mined).candidates)
+    boost(layout, job.params, job.round)
+    if mined is not None and mined != job.candidates:
         shutil.rmtree(mined)
 
 
-def _train_and_evaluate(layout: Layout, params: Params, name: str) -> None:
-    here = layout.round(name)
+def _share_images(layout: Layout, previous: str, name: str) -> None:
+    """Have images that a round took over lie on the disk once: a study has many snapshots."""
+    before, here = layout.round(previous), layout.round(name)
+    for path in read_table(before.manifest, MANIFEST)["path"]:
+        ours, theirs = here.dataset / path, before.dataset / path
+        if not ours.samefile(theirs):
+            spare = ours.with_name(f"{ours.name}.part")
+            spare.unlink(missing_ok=True)
+            try:
+                os.link(theirs, spare)
+            except OSError:  # a file system without such links: the copy stays
+                return
+            spare.replace(ours)
+
+
+def _train_and_evaluate(job: Job) -> None:
+    here = job.layout.round(job.round)
     if not here.model.exists():
-        train(layout, params, name)
+        train(job.layout, job.params, job.round)
     if not here.evaluation.exists():
-        evaluate(layout, params, name, is_logged=False)
+        evaluate(job.layout, job.params, job.round, is_logged=False)
 
 
 def _embed(root: Path, start: Path, owner: Path, params: Params) -> None:
