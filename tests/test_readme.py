@@ -1,4 +1,4 @@
-"""The README names only commands, targets, keys and files that there are, and every command."""
+"""README and docs name only commands, targets and keys that there are, and every command."""
 
 import re
 
@@ -12,8 +12,10 @@ from databoost.data.corrections import ACTIONS
 from databoost.params import Params, read_params
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+TEXT = "\n".join([README, *(path.read_text(encoding="utf-8") for path in DOCS)])
 #: What is typed: code blocks, and code within a line.
-CODE = re.findall(r"```\w*\n(.*?)```|`([^`\n]+)`", README, re.DOTALL)
+CODE = re.findall(r"```\w*\n(.*?)```|`([^`\n]+)`", TEXT, re.DOTALL)
 TYPED = "\n".join(block or inline for block, inline in CODE)
 
 
@@ -26,7 +28,7 @@ def test_every_command_is_named_and_exists() -> None:
     assert isinstance(main, click.Group)
     named = set(re.findall(r"\bdataboost ([a-z]+)\b", TYPED))
     assert named <= set(main.commands)
-    assert set(main.commands) - set(STAGES) <= named, "the README lacks a command"
+    assert set(main.commands) - set(STAGES) <= named, "README and docs lack a command"
 
 
 def test_every_target_exists() -> None:
@@ -42,7 +44,7 @@ def test_every_key_exists() -> None:
     assert named <= keys()
 
 
-@pytest.mark.parametrize("line", re.findall(r"databoost set ([^\n`]+)", README))
+@pytest.mark.parametrize("line", re.findall(r"databoost set ([^\n`#&]+)", TEXT))
 def test_every_change_of_a_key_is_one_that_set_takes(line: str) -> None:
     assert {change.partition("=")[0] for change in line.split()} <= keys()
 
@@ -52,3 +54,13 @@ def test_the_ledger_is_one() -> None:
     header, *corrections = lines.splitlines()
     assert header == (REPOSITORY / "data" / "corrections.csv").read_text().splitlines()[0]
     assert {line.split(",")[1] for line in corrections} == set(ACTIONS)
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)\s]+)\)", README))
+def test_every_link_leads_somewhere(link: str) -> None:
+    name, _, title = link.partition("#")
+    target = REPOSITORY / (name or "README.md")
+    assert target.exists()
+    if title:
+        titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        assert title in {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in titles}

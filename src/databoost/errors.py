@@ -13,8 +13,9 @@
     └── TrackingError      MLflow was asked for directly (``databoost publish``) and did not answer
 
 A message names the thing, the value received and the values allowed, and says what to do. The
-command line prints it without a traceback and exits with status 1; everything else that escapes
-is a defect of databoost.
+command line prints it without a traceback and exits with status 1, as it does with what the
+operating system refuses (a full disk, a folder without rights); everything else that escapes is a
+defect of databoost.
 """
 
 from collections.abc import Iterable
