@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 SOURCE = REPOSITORY / "src" / "databoost"
 #: The modules in the order in which a reader meets them; each wing is one line or more.
 ORDER = """
-    errors data.files yamlfile sections params layout
+    errors labels data.files yamlfile sections params layout
     data.tables data.tablefiles data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
     data.archives data.downloads data.sources data.datasets data.halves data.splitting data.raw

@@ -126,6 +126,36 @@ def test_zero_byte_in_a_zip_name_is_refused(tmp_path):
     refused(archive, "has control characters in its name")
 
 
+def clear_utf8_flags(archive: Path) -> Path:
+    """Leave unsaid that the names are UTF-8, as the Finder of macOS does."""
+    content = bytearray(archive.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = content.find(mark)
+        while start >= 0:
+            content[start + at + 1] &= ~0x08
+            start = content.find(mark, start + 4)
+    archive.write_bytes(content)
+    return archive
+
+
+def test_names_of_a_zip_are_utf8_whether_it_says_so_or_not(tmp_path):
+    members = [("caf\u00e9/a.png", b"1"), ("\u56db/", b""), ("\u56db/b.png", b"2")]
+    archive = write_zip(tmp_path / "a.zip", members)
+    unpack(archive, tmp_path / "said")
+    with zipfile.ZipFile(clear_utf8_flags(archive)) as opened:
+        assert opened.namelist()[0] == "caf\u251c\u2310/a.png"
+    unpack(archive, tmp_path / "unsaid")
+    expected = {"caf\u00e9/a.png": b"1", "\u56db/b.png": b"2"}
+    assert tree(tmp_path / "said") == tree(tmp_path / "unsaid") == expected
+
+
+def test_other_names_of_a_zip_are_of_code_page_437(tmp_path):
+    archive = clear_utf8_flags(write_zip(tmp_path / "a.zip", [("caf\u00e9", b"1")]))
+    archive.write_bytes(archive.read_bytes().replace("caf\u00e9".encode(), b"ca\x82\xe1f"))
+    unpack(archive, tmp_path / "unpacked")
+    assert tree(tmp_path / "unpacked") == {"ca\u00e9\u00dff": b"1"}
+
+
 def test_a_member_that_appears_twice_is_refused(tmp_path):
     members = [(tar_entry("a.png", b"1"), b"1"), (tar_entry("./a.png", b"2"), b"2")]
     refused(write_tar(tmp_path / "a.tar", members), r"member './a.png' appears twice")

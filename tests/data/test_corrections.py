@@ -62,6 +62,14 @@ def test_blanks_around_cells_do_not_count(tmp_path: Path) -> None:
     ]
 
 
+def test_a_class_is_found_however_its_accent_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "corrections.csv"
+    path.write_text("image_id,action,value,reason\na,relabel,cafe\u0301,cafe\u0301\n", "utf-8")
+    assert read_corrections(path).to_numpy().tolist() == [
+        ["a", "relabel", "caf\u00e9", "cafe\u0301"]
+    ]
+
+
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "corrections.csv"
     lines = ["image_id,action,value,reason", "", 'a,relabel,v,"two', 'lines"', ",,,", "zz,delete,,"]

@@ -263,8 +263,31 @@ def test_classes_that_are_not_declared_are_all_listed(tmp_path):
 
 def test_class_folders_that_can_not_be_written_are_refused(tmp_path):
     folder = write_images(tmp_path / "source", *SPLITS, "train/a\nb/1.png", "train/c.part/1.png")
-    match = r"(?s)'a\\nb' holds control characters.*'c.part' holds .* or ends in .part; rename it"
+    match = (
+        r"(?s)'a\\nb' holds control characters or is not UTF-8; rename it\n"
+        r".*'c.part' ends in .part, as unfinished files do; rename it$"
+    )
     refused(folder, tmp_path, match)
+
+
+def test_class_folders_that_tables_do_not_keep_are_refused(tmp_path):
+    folder = write_images(tmp_path / "source", *SPLITS, "train/\u3000/1.png", "val/ cat/2.png")
+    match = r"(?s)' cat' begins or ends with a blank.*'\\u3000' is blank; rename it"
+    refused(folder, tmp_path, match)
+
+
+def test_folders_whose_names_look_alike_are_one_class(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    names = (f"train/{composed}/1.png", f"train/{apart}/1.png", f"val/{apart}/1.png")
+    folder = write_images(tmp_path / "source", *names, "train/b/1.png")
+    found = collect(folder, params(("b", composed)), tmp_path / "raw")
+    assert found.classes == ("b", composed)
+    assert tree(tmp_path / "raw") == {
+        f"train/{composed}/1-2.png": png(0),
+        f"train/{composed}/1.png": png(1),
+        f"val/{composed}/1.png": png(2),
+        "train/b/1.png": png(3),
+    }
 
 
 def test_exactly_the_ten_numerals_are_in_numeric_order():

@@ -103,6 +103,11 @@ def test_whole_numbers_are_the_classes_that_they_look_like(path: Path) -> None:
     assert [taken.value for taken in edits_of(read_sheet(path), CLASSES)] == ["7", CLASSES[3]]
 
 
+def test_a_class_is_found_however_its_accent_is_written(path: Path) -> None:
+    sheet = read_sheet(fill(path, {"action": "relabel", "value": "cafe\u0301"}))
+    assert [taken.value for taken in edits_of(sheet, ["i", "caf\u00e9"])] == ["caf\u00e9"]
+
+
 def test_keep_and_notes_without_an_action(path: Path) -> None:
     sheet = read_sheet(fill(path, {"action": "keep", "note": "fine"}, {"note": "hm"}))
     assert edits_of(sheet, CLASSES) == [Edit("id0", "keep", "", "fine")]

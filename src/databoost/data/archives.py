@@ -13,7 +13,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -36,6 +36,7 @@ FREE_BYTES = 64 * 2**20
 _CHUNK = 1 << 18
 _MAX_HEADER_BYTES = 1 << 20
 _HEADER_ROOM = 4096
+_IS_UTF8 = 0x800  # of a member's flags: so is its name
 
 
 @dataclass(frozen=True)
@@ -211,8 +212,16 @@ def _zip_member(info: zipfile.ZipInfo) -> _Member:
         fault = "is encrypted"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         fault = "is a link or a device"
-    # orig_filename: zipfile cuts `filename` at the first zero byte.
-    return _Member(info.orig_filename, info.file_size, info.is_dir(), fault, info)
+    return _Member(_zip_name(info), info.file_size, info.is_dir(), fault, info)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    name = info.orig_filename  # zipfile cuts `filename` at the first zero byte
+    if not info.flag_bits & _IS_UTF8:
+        # Read as code page 437 then; but macOS writes UTF-8 and does not say so.
+        with suppress(UnicodeError):
+            return name.encode("cp437").decode("utf-8")
+    return name
 
 
 @contextmanager

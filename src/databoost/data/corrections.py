@@ -13,13 +13,14 @@ import pandas as pd
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import CORRECTIONS
 from databoost.errors import CorrectionError, listed
+from databoost.labels import canonical_label
 from databoost.layout import SNAPSHOT_SPLITS
 
 ACTIONS = ("relabel", "delete", "move")
 
 
 def read_corrections(path: Path) -> pd.DataFrame:
-    """Read the ledger; cells are stripped of blanks around them.
+    """Read the ledger; cells are stripped of blanks around them, and classes in NFC.
 
     Returns
     -------
@@ -37,6 +38,7 @@ def read_corrections(path: Path) -> pd.DataFrame:
     ledger = read_table(path, CORRECTIONS).set_axis(_line_numbers(path), axis=0)
     for column in ("image_id", "action", "value"):
         ledger[column] = ledger[column].str.strip()
+    ledger["value"] = ledger["value"].map(canonical_label)
     return ledger
 
 

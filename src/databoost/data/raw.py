@@ -15,6 +15,7 @@ from databoost.data.lettering import NUMERALS
 from databoost.data.sources import FolderDigest, check_digest, source_files
 from databoost.data.tables import RAW_INDEX, UNREADABLE
 from databoost.errors import ImageError, SourceError, listed
+from databoost.labels import canonical_label, label_fault
 from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS
 from databoost.sections import DataParams
 
@@ -62,7 +63,8 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
     optionally ``test/<class>/`` and ``label_book/<class>/``; or it holds one folder a class, and a
     seeded stratified share of the images becomes the validation images (copies of one image stay
     together). Either may lie in a folder of its own. Files keep their names; subfolders of a class
-    become a part of the name, ``a/b.png`` that is ``a__b.png``.
+    become a part of the name, ``a/b.png`` that is ``a__b.png``. Two folders whose names only differ
+    in how Unicode composes an accented letter are one class.
 
     Parameters
     ----------
@@ -127,9 +129,7 @@ def check_labels(labels: set[str], data: DataParams) -> None:
         Once, naming every such class.
     """
     problems = [
-        f"{label!r} holds control characters or is not UTF-8, or ends in .part; rename it"
-        for label in sorted(labels)
-        if not _is_writable(label) or label.endswith(".part")
+        f"{label!r} {fault}; rename it" for label in sorted(labels) if (fault := label_fault(label))
     ]
     if data.classes:
         problems += [
@@ -160,10 +160,10 @@ def _places(files: list[PurePosixPath], source: str) -> dict[PurePosixPath, _Pla
     places = {}
     for file, parts in inside.items():
         if not has_splits and len(parts) > 1:
-            places[file] = _Place("", parts[0], "__".join(parts[1:]))
+            places[file] = _Place("", canonical_label(parts[0]), "__".join(parts[1:]))
         elif has_splits and len(parts) > 2 and parts[0].lower() in SPLIT_FOLDERS:
             split = SPLIT_FOLDERS[parts[0].lower()]
-            places[file] = _Place(split, parts[1], "__".join(parts[2:]))
+            places[file] = _Place(split, canonical_label(parts[1]), "__".join(parts[2:]))
     return places
 
 
@@ -273,10 +273,6 @@ def _safe_name(name: str, content: bytes) -> tuple[str, str]:
 
 def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _is_writable(label: str) -> bool:
-    return _printable(label) == label and not re.search(r"[\x00-\x1f\x7f]", label)
 
 
 def _check_counts(images: pd.DataFrame, classes: tuple[str, ...], source: str) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from openpyxl.utils import get_column_letter
 
 from databoost.errors import CorrectionError, listed
+from databoost.labels import canonical_label
 from databoost.layout import SNAPSHOT_SPLITS
 from databoost.ledger_edits import CHOICES, Edit
 from databoost.views.sheets import COLUMNS, EDITED, HIDDEN_TAB, READ_ONLY, VERSION, About
@@ -103,7 +104,7 @@ def edits_of(sheet: FilledSheet, classes: list[str]) -> list[Edit]:
         image_id = _text(cells["image_id"])
         action, value, note = (_text(cells[column]).strip() for column in EDITED)
         note = " ".join(note.split())  # a line of the ledger is one line of text
-        edit = Edit(image_id, action.lower(), value, note)
+        edit = Edit(image_id, action.lower(), canonical_label(value), note)
         found = list(_faults(edit, origins.get(image_id, "raw"), classes))
         if any(isinstance(cells[column], _Formula) for column in EDITED):
             found = ["a formula stands where text is needed"]

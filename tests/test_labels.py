@@ -1,0 +1,34 @@
+"""What a class may be called."""
+
+import pytest
+
+from databoost.labels import canonical_label, label_fault
+
+
+@pytest.mark.parametrize("label", ["i", "5", "a b", "caf\u00e9", "-", ".a", "a.", "a..b", "\u4e00"])
+def test_a_folders_name_is_a_label(label: str) -> None:
+    assert label_fault(label) == ""
+    assert canonical_label(label) == label
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [
+        ("", "is blank"),
+        (" ", "is blank"),
+        ("\u3000", "is blank"),
+        (" cat", "begins or ends with a blank, which tables and sheets do not keep"),
+        ("cat\u00a0", "begins or ends with a blank, which tables and sheets do not keep"),
+        ("../../x", "holds a slash or a backslash"),
+        ("/", "holds a slash or a backslash"),
+        ("a\\b", "holds a slash or a backslash"),
+        (".", "stands for a folder that is there already"),
+        ("..", "stands for a folder that is there already"),
+        ("x.part", "ends in .part, as unfinished files do"),
+        ("a\nb", "holds control characters or is not UTF-8"),
+        ("a\x85b", "holds control characters or is not UTF-8"),
+        ("\udcff", "holds control characters or is not UTF-8"),
+    ],
+)
+def test_other_names_are_refused_with_the_reason(label: str, fault: str) -> None:
+    assert label_fault(label) == fault
