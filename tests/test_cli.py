@@ -337,7 +337,8 @@ def test_source_notes_what_a_folder_holds(folder: Path) -> None:
     first = read_params(folder / "params.yaml").data
     assert first.source == "photos"
     assert len(first.sha256) == 64
-    assert databoost("source", "photos", "--sha256", first.sha256).exit_code == 0
+    for given in (first.sha256, f" {first.sha256.upper()} "):  # as PowerShell prints it
+        assert databoost("source", "photos", "--sha256", given).exit_code == 0
     picture.write_bytes(b"two")
     assert databoost("source", "photos").exit_code == 0
     second = read_params(folder / "params.yaml").data.sha256

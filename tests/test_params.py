@@ -254,3 +254,24 @@ def test_a_class_named_twice_is_refused(values: dict[str, Any]) -> None:
     assert parse_params(changed(values, data__classes=["b", "a"])).data.classes == ("b", "a")
     with pytest.raises(ParamsError, match=r"data\.classes: names a, c more than once"):
         parse_params(changed(values, data__classes=["a", "c", "b", "c", "a"]))
+
+
+def test_classes_that_no_folder_can_be_named_as_are_refused(values: dict[str, Any]) -> None:
+    message = (
+        r"data\.classes: '\.\./\.\./x' holds a slash or a backslash, '' is blank, "
+        r"' cat' begins or ends with a blank, .*; a class is named as a folder can be"
+    )
+    with pytest.raises(ParamsError, match=message):
+        parse_params(changed(values, data__classes=["i", "../../x", "", " cat"]))
+
+
+def test_classes_that_look_alike_are_one(values: dict[str, Any]) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    assert parse_params(changed(values, data__classes=[apart, "b"])).data.classes == (composed, "b")
+    with pytest.raises(ParamsError, match=rf"data\.classes: names {composed} more than once"):
+        parse_params(changed(values, data__classes=[apart, composed]))
+
+
+def test_a_digest_may_be_in_capitals(values: dict[str, Any]) -> None:
+    digest = "0123456789abcdef" * 4
+    assert parse_params(changed(values, data__sha256=f" {digest.upper()}\n")).data.sha256 == digest

@@ -201,7 +201,7 @@ def source(source: str, sha256: str) -> None:
     from databoost.params import edit_params
 
     layout, _ = open_project()
-    digest = sha256
+    digest = sha256 = sha256.strip().lower()
     if source != "synthetic" and not is_url(source):
         digest = source_digest(source, layout.root)
         if sha256 and sha256 != digest:

@@ -2,14 +2,29 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from databoost.labels import canonical_label, label_fault
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
-Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Sha256 = Annotated[
+    str,
+    # Some programs print it in capitals.
+    BeforeValidator(lambda given: given.strip().lower() if isinstance(given, str) else given),
+    Field(pattern=r"^([0-9a-f]{64})?$"),
+]
 RoundName = Annotated[str, Field(pattern=r"^r[0-9]{2,}$")]
 
 
@@ -30,7 +45,11 @@ class DataParams(Section):
 
     @field_validator("classes")
     @classmethod
-    def _classes_are_named_once(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+    def _classes_are_names(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        faults = [f"{name!r} {fault}" for name in classes if (fault := label_fault(name))]
+        if faults:
+            raise ValueError(f"{', '.join(faults)}; a class is named as a folder can be")
+        classes = tuple(canonical_label(name) for name in classes)
         repeated = sorted({name for name in classes if classes.count(name) > 1})
         if repeated:
             raise ValueError(f"names {', '.join(repeated)} more than once; name each class once")
