@@ -92,11 +92,41 @@ def test_sixteen_bits_become_eight() -> None:
     assert decode(png(1, 1, 16, 2, rows)).tolist() == [[[255, 1, 0]]]
 
 
-def test_eight_bits_in_a_wider_file_stay_as_they_are() -> None:
-    values = np.array([[0, 255, 17]], dtype=np.int32)
-    assert decode(saved(Image.fromarray(values), "TIFF")).tolist() == [[[0], [255], [17]]]
-    values = np.array([[-3.0, 16.6, 300.0]], dtype=np.float32)
-    assert decode(saved(Image.fromarray(values), "TIFF")).tolist() == [[[0], [17], [255]]]
+def test_sixteen_bits_are_scaled_alike_whatever_the_largest_value() -> None:
+    for largest in (255, 256, 4095):
+        values = np.array([[0, 129, largest]], dtype=np.uint16)
+        expected = [[[0], [1], [round(largest / 257)]]]
+        assert decode(saved(Image.fromarray(values))).tolist() == expected
+        assert decode(saved(Image.fromarray(values), "TIFF")).tolist() == expected
+        pgm = b"P5 3 1 65535\n" + values.astype(">u2").tobytes()
+        assert decode(pgm).tolist() == expected
+    pgm = b"P5 3 1 4095\n" + np.array([0, 2048, 4095], dtype=">u2").tobytes()
+    assert decode(pgm).tolist() == [[[0], [128], [255]]]  # it says its range
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        (np.int32, [0, 255, 17], [0, 255, 17]),
+        (np.int32, [-9, 256, 2570], [0, 1, 10]),
+        (np.int16, [-9, 255, 17], [0, 255, 17]),
+        (np.float32, [-3.0, 16.6, 300.0], [0, 17, 255]),
+        (np.float32, [-0.5, 0.2, 1.0], [0, 51, 255]),
+        (np.float32, [0.0, 0.0, 0.0], [0, 0, 0]),
+    ],
+)
+def test_a_range_that_no_file_says_is_guessed(
+    kind: type, values: list[float], expected: list[int]
+) -> None:
+    content = saved(Image.fromarray(np.array([values], dtype=kind)), "TIFF")
+    assert decode(content)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_no_shade(value: float) -> None:
+    content = saved(Image.fromarray(np.array([[0.5, value]], dtype=np.float32)), "TIFF")
+    with pytest.raises(ImageError, match=r"the image holds NaN or infinity, .*; replace such"):
+        decode(content)
 
 
 def test_one_bit_is_black_and_white() -> None:

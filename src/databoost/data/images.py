@@ -60,8 +60,14 @@ def image_id(content: bytes) -> str:
 def decode(content: bytes) -> Pixels:
     """Decode an image file.
 
-    Palettes are resolved, transparency is laid over white, 16 bits become 8, the rotation noted
-    by a camera is applied; of several frames the first counts.
+    Palettes are resolved, transparency is laid over white, the rotation noted by a camera is
+    applied; of several frames the first counts.
+
+    Samples of 16 bits become 8 by the full range, 65535 is white: a file whose values stop at 255
+    or 4095 comes out as dark as it says it is. Where a file does not say its range, it is guessed
+    from its largest value: whole numbers of 32 bits, or with a sign, are those of 8 bits up to
+    255, else those of 16; floats reach from 0 to 1 if none is larger, else to 255. What lies
+    outside becomes black or white.
 
     Returns
     -------
@@ -71,7 +77,8 @@ def decode(content: bytes) -> Pixels:
     Raises
     ------
     ImageError
-        If the content is empty, is in none of `FORMATS`, is cut short, or exceeds `MAX_PIXELS`.
+        If the content is empty, is in none of `FORMATS`, is cut short, exceeds `MAX_PIXELS`, or
+        holds NaN or infinity.
     """
     if not content:
         raise ImageError("the file is empty")
@@ -82,7 +89,8 @@ def decode(content: bytes) -> Pixels:
                 raise ImageError(
                     f"the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read"
                 )
-            return _pixels(ImageOps.exif_transpose(image))
+            is_full = image.mode.startswith("I;16") or image.format == "PPM"
+            return _pixels(ImageOps.exif_transpose(image), is_full)
     except ImageError:
         raise
     except UnidentifiedImageError:  # its own message holds a memory address
@@ -288,10 +296,19 @@ def write_png(path: Path, pixels: Pixels) -> str:
     return image_id(content)
 
 
-def _pixels(image: Image.Image) -> Pixels:
+def _pixels(image: Image.Image, is_full: bool) -> Pixels:
+    """Give the pixels; `is_full`: whole numbers of more than 8 bits have all of 16."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        scale = 257.0 if image.mode != "F" and values.max(initial=0) > 255 else 1.0
+        if not np.isfinite(values).all():
+            raise ImageError(
+                "the image holds NaN or infinity, which is no shade of grey; replace such values"
+            )
+        largest = values.max(initial=0)
+        if image.mode == "F":
+            scale = 1 / 255 if largest <= 1 else 1.0
+        else:
+            scale = 257.0 if is_full or largest > 255 else 1.0
         return np.clip(np.round(values / scale), 0, 255).astype(np.uint8)[:, :, None]
     if image.mode == "1":
         image = image.convert("L")
