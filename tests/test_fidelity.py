@@ -15,6 +15,12 @@ def test_each_candidate_is_compared_with_its_own_parent(monkeypatch):
     assert found.round(3).tolist() == [1.0, 0.0, 0.96]
 
 
+def test_lengths_that_float16_rounded_count_for_nothing():
+    embeddings = np.array([[0.0999, 0.1], [0.6, 0.8]], dtype=np.float16)
+    vectors = embeddings.astype(np.float32)
+    assert parent_similarities(embeddings, np.arange(2), vectors).tolist() == [1.0, 1.0]
+
+
 def test_the_least_like_are_dropped_the_higher_id_first():
     similarities = np.array([0.5, 0.25, 0.75, 0.25, 1.0])
     assert np.flatnonzero(least_like(similarities, 0.2)).tolist() == [3]

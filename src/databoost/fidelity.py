@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from databoost.boosting import part_of
 from databoost.candidates.embedding import Vectors
-from databoost.candidates.exact import Embeddings
+from databoost.candidates.exact import Embeddings, paired_cosines, unit_vectors
 
 _BLOCK = 4096
-_DECIMALS = 6
 
 
 def parent_similarities(
@@ -23,7 +22,8 @@ def parent_similarities(
     Parameters
     ----------
     embeddings
-        (N, D) float16 unit vectors of the candidates.
+        (N, D) float16 unit vectors of the candidates; float16 rounds their lengths, which are
+        taken into account.
     parents
         (N,) rows of `vectors`.
     vectors
@@ -34,12 +34,11 @@ def parent_similarities(
     numpy.ndarray
         (N,) float64 cosine similarities, -1 to 1, rounded to 6 decimals.
     """
-    found = np.empty(len(embeddings))
+    units, found = unit_vectors(vectors), np.empty(len(embeddings))
     for start in range(0, len(embeddings), _BLOCK):
         part = slice(start, start + _BLOCK)
-        block = embeddings[part].astype(np.float64)
-        found[part] = np.einsum("nd,nd->n", block, vectors[parents[part]].astype(np.float64))
-    return found.round(_DECIMALS)
+        found[part] = paired_cosines(unit_vectors(embeddings[part]), units[parents[part]])
+    return found
 
 
 def least_like(similarities: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from databoost.candidates import exact
-from databoost.candidates.exact import nearest, similarity
+from databoost.candidates.exact import (
+    cosines,
+    nearest,
+    paired_cosines,
+    similarity,
+    unit_vectors,
+)
 
 STEPS = 2**24
 
@@ -169,3 +175,27 @@ def test_similarity_is_the_cosine_whatever_float16_made_of_the_length():
     found = similarity(query, embeddings, np.array([2, 0, 3, 1]))
     np.testing.assert_allclose(found, [1.0, 0.6, 0.0, 0.8], atol=1e-7)
     assert similarity(query, embeddings, np.array([], dtype=np.int64)).shape == (0,)
+
+
+def test_unit_vectors_are_of_length_one_whatever_float16_made_of_them():
+    stored = np.array([[3, 4], [0, 0], [0.1, 0]], dtype=np.float16)
+    units = unit_vectors(stored)
+    assert units.dtype == np.float64
+    np.testing.assert_allclose(units, [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-15)
+    assert stored.tolist() == np.array([[3, 4], [0, 0], [0.1, 0]], dtype=np.float16).tolist()
+
+
+def test_cosines_of_all_pairs_and_of_those_in_the_same_places():
+    first = unit_vectors(np.array([[1, 0], [3, 4], [0, 0]], dtype=np.float32))
+    second = unit_vectors(np.array([[0, -2], [1, 1], [-1e-9, 1]], dtype=np.float32))
+    expected = [[0, 0.707107, 0], [-0.8, 0.989949, 0.8], [0, 0, 0]]
+    assert cosines(first, second).tolist() == expected
+    assert paired_cosines(first, second).tolist() == [0, 0.989949, 0]
+    assert not np.signbit(cosines(first, second)[[0, 2]]).any()  # no zero is negative
+
+
+def test_a_cosine_is_that_of_the_search():
+    queries, stored = random_units(3, 70, seed=5), random_units(40, 70, seed=6).astype(np.float16)
+    every = cosines(unit_vectors(queries), unit_vectors(stored))
+    for query, row in zip(queries, every, strict=True):
+        np.testing.assert_allclose(row, similarity(query, stored, np.arange(40)), atol=6e-7)

@@ -32,6 +32,8 @@ _DENSE = 1 / 64
 #: Steps of similarity from 0 to 1.
 _STEPS = 2.0**24
 _SHORTEST = 1e-12
+#: Decimals of cosines that are compared with each other: copies agree in them on every machine.
+DECIMALS = 6
 _LOW_BITS = 0xFFFFFFFF
 
 
@@ -51,6 +53,30 @@ def similarity(query: Queries, embeddings: Embeddings, ids: Ids) -> npt.NDArray[
     errors = np.broadcast_to(_errors(query[None], torch.float64), values.shape)
     steps = _settle(values, errors, lambda pair: _cosine(query, stored[pair]))
     return (steps / _STEPS).astype(np.float32)
+
+
+def unit_vectors(vectors: Embeddings | Queries) -> Floats:
+    """Scale (n, D) vectors to length 1, in float64; one of zeros stays as it is."""
+    units: Floats = _unit(torch.from_numpy(np.array(vectors)), torch.float64).numpy()
+    return units
+
+
+def cosines(first: Floats, second: Floats) -> Floats:
+    """Cosine similarities of each of (n, D) with each of (m, D) :func:`unit_vectors`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, m) float64, -1 to 1, rounded to `DECIMALS`; no zero is negative.
+    """
+    products: Floats = torch.mm(torch.from_numpy(first), torch.from_numpy(second).T).numpy()
+    return products.round(DECIMALS) + 0.0
+
+
+def paired_cosines(first: Floats, second: Floats) -> Floats:
+    """Cosine similarities, (n,), of the :func:`unit_vectors` in the same places, as `cosines`."""
+    products: Floats = np.einsum("nd,nd->n", first, second)
+    return products.round(DECIMALS) + 0.0
 
 
 def nearest(
