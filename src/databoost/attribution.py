@@ -96,10 +96,11 @@ def failure_outcomes(
     """
     first, second = (_validation(sheet) for sheet in (sheet_before, sheet_after))
     if not first["label"].equals(second["label"]):
-        n_other = len(set(first["label"].items()) ^ set(second["label"].items()))
+        pairs = set(first["label"].items()) ^ set(second["label"].items())
+        n_other = len({image for image, _ in pairs})
         raise DatasetError(
-            f"{before} and {after} were validated on different images or labels ({n_other} differ);"
-            " rounds of one boost share their validation images: run dvc repro"
+            f"{before} and {after} were validated on different images or labels ({n_other} image(s)"
+            " differ); rounds of one boost share their validation images: run dvc repro"
         )
     was, now = first["is_misclassified"], second["is_misclassified"]
     outcome = pd.Series(FIXED, index=first.index, dtype=object)
