@@ -128,7 +128,6 @@ def test_annoy_that_finds_too_few_leaves_the_rest_empty(tmp_path, monkeypatch):
 BUILD = """
 import sys
 from pathlib import Path
-from pathlib import Path
 import numpy as np
 from databoost.candidates.search import build_index
 from databoost.sections import SearchParams
