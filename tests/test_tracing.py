@@ -20,7 +20,7 @@ from databoost.attribution import FIXED, NEWLY_WRONG, STILL_WRONG
 from databoost.data.files import write_text
 from databoost.data.tablefiles import write_table
 from databoost.data.tables import ADDITIONS, CREDITS, TRACES
-from databoost.errors import DatasetError, TableError
+from databoost.errors import TableError
 from databoost.layout import Layout, RoundLayout
 from databoost.tracing import (
     TRACED,
@@ -112,12 +112,6 @@ def test_without_images_or_additions_nothing_is_traced() -> None:
         "n_fixed_traced": 0, "n_still_wrong_traced": 0, "n_newly_wrong_traced": 0,
     }  # fmt: skip
     assert set(trace_counts(FAILURES[:0], TRACES.empty()).values()) == {0}
-
-
-def test_vectors_of_two_embedders_are_refused() -> None:
-    other = np.ones((5, 3), dtype=np.float32)
-    with pytest.raises(DatasetError, match=r"vectors of 2 numbers, .* of 3: .*; `dvc repro` makes"):
-        trace_images(FAILURES, ADDED, ON_AXIS, other)
 
 
 def test_credits_by_class_parent_and_query() -> None:

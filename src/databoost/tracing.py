@@ -15,7 +15,6 @@ from databoost.attribution import FIXED, NEWLY_WRONG, OUTCOMES, STILL_WRONG
 from databoost.data.files import read_json, sha256_of
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import CREDITS, TRACES
-from databoost.errors import DatasetError
 from databoost.layout import RoundLayout
 from databoost.params import round_name, round_number
 
@@ -52,27 +51,17 @@ def trace_images(
     additions
         ``ADDITIONS`` of the round after.
     vectors, added
-        (n, D) and (m, D) float32 unit vectors of the images and of the additions, in their order.
+        (n, D) and (m, D) float32 unit vectors of the images and of the additions, in their order,
+        by one embedder.
 
     Returns
     -------
     pandas.DataFrame
         ``TRACES``: in the order of the images, of each the most similar addition first, of equally
         similar ones (to 6 decimals) the smallest id.
-
-    Raises
-    ------
-    DatasetError
-        If images and additions have vectors of different lengths.
     """
     if failures.empty or additions.empty:
         return TRACES.empty()
-    if vectors.shape[1] != added.shape[1]:
-        raise DatasetError(
-            f"the images have vectors of {vectors.shape[1]} numbers, the candidates of "
-            f"{added.shape[1]}: they come of different embedders; `dvc repro` makes what is out of "
-            "date"
-        )
     order = additions["image_id"].argsort(kind="stable").to_numpy()
     rows, among = additions.iloc[order].reset_index(drop=True), added[order].astype(np.float64)
     fetched = rows.groupby("query_id").indices

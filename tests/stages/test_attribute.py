@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from handmade_rounds import declared, lay_round
 
-from databoost.data.files import sha256_of, write_bytes, write_text
+from databoost.data.files import sha256_of, write_text
 from databoost.data.images import write_png
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import CREDITS, TRACES
@@ -47,19 +47,18 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
         lay_round(layout, name)
         write_text(layout.round(name).sheet, sheet(*predicted))
     write_text(layout.round("r01").additions, ADDITIONS_HEADER + ADDITION)
-    for path in ("val/i/b1.png", "val/v/b2.png"):
-        write_png(layout.round("r00").dataset / path, np.full((8, 8, 1), 9, dtype=np.uint8))
-    save_embeddings(layout, [[0, 1], [0, 1], [1, 0]])
+    for name, path, grey in (("r00", "val/i/b1.png", 9), ("r00", "val/v/b2.png", 9),
+                             ("r01", "train/v/c1.png", 200)):  # fmt: skip
+        pixels = np.full((8, 8, 1), grey, dtype=np.uint8)
+        write_png(layout.round(name).dataset / path, pixels)
     embedder = SimpleNamespace(
-        image_size=8, embed=lambda batch: np.array([[0.6, 0.8]] * len(batch), dtype=np.float32)
+        image_size=8,
+        embed=lambda batch: np.array(
+            [[1, 0] if image.max() > 100 else [0.6, 0.8] for image in batch], dtype=np.float32
+        ),
     )
     monkeypatch.setattr(stage, "load_exact_embedder", lambda settings, root, device: embedder)
     return layout
-
-
-def save_embeddings(layout: Layout, vectors: list[list[int]]) -> None:
-    write_bytes(layout.embeddings, b"")
-    np.save(layout.embeddings, np.array(vectors, dtype=np.float16))
 
 
 def test_tables_and_counts(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,8 +101,7 @@ def test_the_same_bytes_again(layout: Layout) -> None:
     assert written[0] == written[1]
 
 
-def test_a_round_without_additions_needs_neither_candidates_nor_images(layout: Layout) -> None:
-    shutil.rmtree(layout.candidates)
+def test_a_round_without_additions_needs_no_images(layout: Layout) -> None:
     shutil.rmtree(layout.round("r00").dataset)
     write_text(layout.round("r01").additions, ADDITIONS_HEADER)
     write_text(layout.round("r01").sheet, sheet("i", "i"))
@@ -134,14 +132,9 @@ def test_rounds_of_different_validation_images_are_refused(layout: Layout) -> No
     assert not layout.round("r01").attribution.exists()
 
 
-def test_other_candidates_than_the_round_was_made_of_are_refused(layout: Layout) -> None:
-    save_embeddings(layout, [[1, 0], [0, 1]])
-    with pytest.raises(DatasetError, match=r"candidate 2 was added, and .*npy holds 2: .*drawn"):
+def test_additions_that_the_snapshot_lacks_are_refused(layout: Layout) -> None:
+    other = ADDITION + ADDITION.replace("c1", "c2")
+    write_text(layout.round("r01").additions, ADDITIONS_HEADER + other)
+    with pytest.raises(DatasetError, match=r"manifest\.csv lacks 1 of the 2 images of additions"):
         attribute(layout, declared(), "r01")
-    save_embeddings(layout, [[1, 0, 0]] * 3)
-    with pytest.raises(DatasetError, match="vectors of 2 numbers, the candidates of 3"):
-        attribute(layout, declared(), "r01")
-    negative = ADDITION.replace("c1,2", "c1,-1")
-    write_text(layout.round("r01").additions, ADDITIONS_HEADER + negative)
-    with pytest.raises(DatasetError, match="candidate -1 was added"):
-        attribute(layout, declared(), "r01")
+    assert not layout.round("r01").attribution.exists()

@@ -1,15 +1,13 @@
 """``attribute``: two rounds' answers and the additions between them -> what traces to what."""
 
-import numpy as np
 import pandas as pd
 
 from databoost.attribution import failure_outcomes
 from databoost.candidates.embedding import embed_files, load_exact_embedder
-from databoost.candidates.search import load_embeddings
 from databoost.data.files import whole_folder, write_json
 from databoost.data.images import ImageFiles
 from databoost.data.tablefiles import read_table, write_table
-from databoost.data.tables import ADDITIONS, CREDITS, SHEET, TRACES
+from databoost.data.tables import ADDITIONS, CREDITS, MANIFEST, SHEET, TRACES
 from databoost.errors import DatasetError
 from databoost.layout import Layout, RoundLayout
 from databoost.model.evaluation import pick_device
@@ -17,7 +15,6 @@ from databoost.params import Params
 from databoost.publishing import publish_round
 from databoost.tracing import (
     COUNT_NAMES,
-    Vectors,
     credit_groups,
     input_digests,
     trace_counts,
@@ -31,8 +28,9 @@ def attribute(layout: Layout, params: Params, name: str) -> None:
     Raises
     ------
     DatasetError
-        If both rounds were validated on different images, or the candidates are others than those
-        that the round's additions were chosen from.
+        If both rounds were validated on different images, or the round's snapshot lacks additions.
+    ImageError
+        If a file of a snapshot is missing or no readable image.
     """
     here, before = layout.round(name), layout.round(params.boosts[name].previous)
     digests = input_digests(here)
@@ -41,8 +39,10 @@ def attribute(layout: Layout, params: Params, name: str) -> None:
     additions = read_table(here.additions, ADDITIONS)
     traces = TRACES.empty()
     if len(failures) and len(additions):
-        vectors = _embed(failures, before, layout, params)
-        traces = trace_images(failures, additions, vectors, _vectors_of(additions, layout))
+        embedder = load_exact_embedder(params.embedding, layout.root, pick_device(params.train))
+        files = (_files(failures, before), _files(_added(additions, here), here))
+        vectors = [embed_files(embedder, every, params.embedding.batch_size) for every in files]
+        traces = trace_images(failures, additions, *vectors)
     counts = trace_counts(failures, traces)
     with whole_folder(here.attribution) as part:
         write_table(part / here.traces.name, traces, TRACES)
@@ -57,20 +57,16 @@ def attribute(layout: Layout, params: Params, name: str) -> None:
     print(f"{name}: traced to additions that speak for the outcome: {told}")
 
 
-def _embed(rows: pd.DataFrame, of: RoundLayout, layout: Layout, params: Params) -> Vectors:
-    embedder = load_exact_embedder(params.embedding, layout.root, pick_device(params.train))
-    files = ImageFiles([of.dataset / path for path in rows["path"]])
-    return embed_files(embedder, files, params.embedding.batch_size)
-
-
-def _vectors_of(additions: pd.DataFrame, layout: Layout) -> Vectors:
-    embeddings = load_embeddings(layout.embeddings)
-    numbers = additions["candidate_id"].to_numpy()
-    if numbers.max() >= len(embeddings) or numbers.min() < 0:
+def _added(additions: pd.DataFrame, here: RoundLayout) -> pd.DataFrame:
+    """Give the rows of the snapshot's manifest of all additions, in their order."""
+    rows = additions[["image_id"]].merge(read_table(here.manifest, MANIFEST), on="image_id")
+    if len(rows) < len(additions):
         raise DatasetError(
-            f"candidate {numbers.max() if numbers.min() >= 0 else numbers.min()} was added, and "
-            f"{layout.embeddings} holds {len(embeddings)}: the candidates were drawn anew since; "
-            "`dvc repro` makes what is out of date"
+            f"{here.manifest} lacks {len(additions) - len(rows)} of the {len(additions)} images of "
+            f"{here.additions.name}; `dvc checkout` restores both, and `dvc repro` makes them anew"
         )
-    vectors: Vectors = embeddings[numbers].astype(np.float32)
-    return vectors
+    return rows
+
+
+def _files(rows: pd.DataFrame, of: RoundLayout) -> ImageFiles:
+    return ImageFiles([of.dataset / path for path in rows["path"]])
