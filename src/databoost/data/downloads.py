@@ -43,7 +43,7 @@ def download(url: str, folder: Path, max_bytes: int = MAX_DOWNLOAD_BYTES) -> Pat
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             name = _archive_name(url, response)
-            _stream(url, response, part, max_bytes)
+            stream_to_file(response, part, "download", max_bytes)
     except HTTPError as error:
         error.close()
         raise SourceError(
@@ -59,27 +59,41 @@ def download(url: str, folder: Path, max_bytes: int = MAX_DOWNLOAD_BYTES) -> Pat
     return folder / name
 
 
-def _stream(url: str, response: HTTPResponse, part: Path, max_bytes: int) -> None:
+def stream_to_file(
+    response: HTTPResponse, path: Path, title: str, max_bytes: int = MAX_DOWNLOAD_BYTES
+) -> None:
+    """Write a server's answer to a file, with a progress bar.
+
+    Parameters
+    ----------
+    title
+        Name on the progress bar.
+    max_bytes
+        Bytes that the answer may have.
+
+    Raises
+    ------
+    OSError
+        If the answer is larger, or ends before the length that the server told; the file is
+        incomplete then.
+    ValueError
+        If that length is no number.
+    """
     length = response.headers.get("Content-Length")
     total = None if length is None else int(length)
     n_bytes = 0
     with (
-        part.open("wb") as stream,
-        tqdm(total=total, desc="download", unit="B", unit_scale=True, mininterval=1.0) as bar,
+        path.open("wb") as stream,
+        tqdm(total=total, desc=title, unit="B", unit_scale=True, mininterval=1.0) as bar,
     ):
         while max(n_bytes, total or 0) <= max_bytes and (chunk := response.read(_CHUNK)):
             stream.write(chunk)
             n_bytes += len(chunk)
             bar.update(len(chunk))
     if max(n_bytes, total or 0) > max_bytes:
-        raise SourceError(
-            f"{url} is larger than {max_bytes:,} bytes, which is the limit; download it another "
-            "way and name the file in data.source"
-        )
+        raise OSError(f"it is larger than {max_bytes:,} bytes, which is the limit")
     if total is not None and n_bytes != total:
-        raise SourceError(
-            f"{url} broke off after {n_bytes:,} of {total:,} bytes; nothing was kept, try again"
-        )
+        raise OSError(f"it broke off after {n_bytes:,} of {total:,} bytes")
 
 
 def _archive_name(url: str, response: HTTPResponse) -> str:

@@ -5,13 +5,9 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from tqdm import tqdm
-
+from databoost.data.downloads import TIMEOUT_S, stream_to_file
 from databoost.data.files import sha256_of
 from databoost.errors import ParamsError, WeightsError
-
-_CHUNK = 1 << 20
-_TIMEOUT_S = 30
 
 
 def download_weights(architecture: str, folder: Path) -> Path:
@@ -65,7 +61,8 @@ def fetch_weights(url: str, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
-        _download(url, part)
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+            stream_to_file(response, part, path.name)
         digest = sha256_of(part)
         if not digest.startswith(wanted):
             raise WeightsError(
@@ -73,7 +70,7 @@ def fetch_weights(url: str, path: Path) -> Path:
                 "is damaged or was altered; nothing was kept"
             )
         part.replace(path)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise WeightsError(
             f"{url} could not be downloaded ({reason}); fetch it another way, and name the file in "
@@ -82,19 +79,3 @@ def fetch_weights(url: str, path: Path) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return path
-
-
-def _download(url: str, part: Path) -> None:
-    with (
-        urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response,
-        part.open("wb") as stream,
-        tqdm(
-            total=int(response.headers.get("Content-Length") or 0) or None,
-            desc=part.name.removesuffix(".part"),
-            unit="B",
-            unit_scale=True,
-        ) as bar,
-    ):
-        while chunk := response.read(_CHUNK):
-            stream.write(chunk)
-            bar.update(len(chunk))
