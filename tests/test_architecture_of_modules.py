@@ -55,6 +55,7 @@ UNNAMED = {
     ("candidates", "data.datasets"),
     ("candidates", "model.evaluation"),
     ("boost", "model.evaluation"),
+    ("attribute", "data.datasets"),
     ("attribute", "model.evaluation"),
     ("map", "model.evaluation"),
     ("scores", "data.datasets"),

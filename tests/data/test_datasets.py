@@ -9,6 +9,7 @@ import pytest
 from databoost.data.datasets import (
     check_usable,
     choose_validation,
+    label_positions,
     padded_size,
     read_classes,
     read_manifest,
@@ -291,3 +292,16 @@ def test_a_manifest_is_read_with_a_look_at_its_files(tmp_path: Path) -> None:
     )
     with pytest.raises(DatasetError, match=message):
         read_manifest(path, folder)
+
+
+def test_labels_are_positions_among_the_classes() -> None:
+    positions = label_positions(pd.Series(["v", "i", "v"], index=[7, 8, 9]), ["i", "v", "x"])
+    assert positions.dtype == np.int64
+    assert positions.tolist() == [1, 0, 1]
+    assert label_positions([], ["i"]).shape == (0,)
+
+
+def test_a_label_that_is_no_class_is_refused() -> None:
+    message = r"have the label\(s\) a, b, but the classes are i, v; `dvc repro` makes"
+    with pytest.raises(DatasetError, match=message):
+        label_positions(["i", "b", "a", "b"], ["i", "v"])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from databoost.data.datasets import label_positions
 from databoost.data.tables import SCORES
 
 Numbers = npt.NDArray[np.float64]
@@ -139,7 +140,7 @@ def score_labels(
         `is_label_issue` is cleanlab's verdict on the averaged probabilities, where another
         label is more likely than the given one; `is_outlier_issue` is Tukey's fence.
     """
-    labels = np.array([classes.index(label) for label in manifest["label"]], dtype=np.int64)
+    labels = label_positions(manifest["label"], classes)
     rows = np.arange(len(labels))
     averaged = log_probabilities.astype(np.float64).mean(axis=0)
     network_margin, kernel_margin = (label_margins(s, labels) for s in (averaged, kernel))

@@ -1,11 +1,12 @@
 """A dataset: an ImageFolder tree and its manifest; the rules of size, duplicates and splits."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from databoost.data.files import whole_folder
@@ -24,6 +25,28 @@ def read_classes(path: Path) -> list[str]:
         If the table is missing or damaged.
     """
     return list(read_table(path, CLASSES)["label"])
+
+
+def label_positions(labels: Iterable[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Give the position of each label in the classes: (n,) int64.
+
+    Raises
+    ------
+    DatasetError
+        If a label is none of the classes.
+
+    >>> label_positions(["v", "i", "v"], ["i", "v"]).tolist()
+    [1, 0, 1]
+    """
+    position = {label: number for number, label in enumerate(classes)}
+    given = list(labels)
+    unknown = sorted(set(given) - position.keys())
+    if unknown:
+        raise DatasetError(
+            f"images have the label(s) {', '.join(unknown)}, but the classes are "
+            f"{', '.join(classes)}; `dvc repro` makes what is out of date"
+        )
+    return np.array([position[label] for label in given], dtype=np.int64)
 
 
 def padded_size(n_train: int, n_val: int, batch_size: int) -> int:

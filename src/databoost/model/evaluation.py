@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from databoost.data.datasets import label_positions
 from databoost.data.images import Pixels
 from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, SHEET
@@ -86,7 +87,7 @@ class WorstImages:
     """
 
     def __init__(self, manifest: pd.DataFrame, classes: list[str], n_kept: int) -> None:
-        self._given = _positions(manifest["label"], classes)
+        self._given = label_positions(manifest["label"], classes)
         self._is_val = (manifest["split"] == "val").to_numpy()
         self._names = list(zip(manifest["image_id"], manifest["path"], strict=True))
         self._n_kept, self._n_seen = n_kept, 0
@@ -130,7 +131,7 @@ def image_sheet(
         is ``p_label`` minus the best other class, from -1 to 1, below 0 where misclassified;
         ``loss`` is -log(p_label), in nats.
     """
-    given = _positions(manifest["label"], classes)
+    given = label_positions(manifest["label"], classes)
     predicted = log_probabilities.argmax(axis=1)
     rows = np.arange(len(given))
     others = log_probabilities.copy()
@@ -190,11 +191,6 @@ def confusion_counts(sheet: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     counts = sheet.groupby(["split", "label", "predicted_label"]).size()
     frame = counts.reindex(every, fill_value=0).rename("n_images").reset_index()
     return CONFUSION.frame({column: frame[column].to_numpy() for column in CONFUSION.columns})
-
-
-def _positions(labels: pd.Series, classes: list[str]) -> npt.NDArray[np.int64]:
-    position = {label: number for number, label in enumerate(classes)}
-    return np.array([position[label] for label in labels], dtype=np.int64)
 
 
 def _losses(

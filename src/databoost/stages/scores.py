@@ -10,7 +10,7 @@ import torch
 from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
 from databoost.audit.label_scores import kernel_scores, neighbour_similarity, score_labels
 from databoost.audit.near_duplicates import Fingerprints, find_pairs, fingerprint, group_pairs
-from databoost.data.datasets import read_classes, read_manifest
+from databoost.data.datasets import label_positions, read_classes, read_manifest
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import write_table
@@ -34,7 +34,7 @@ def scores(layout: Layout, params: Params) -> None:
     classes = read_classes(layout.classes)
     prints, images = _look([here.dataset / path for path in manifest["path"]], params)
     groups = group_pairs(find_pairs(prints, params.audit), len(images))
-    labels = np.array([classes.index(label) for label in manifest["label"]], dtype=np.int64)
+    labels = label_positions(manifest["label"], classes)
     examples = Examples(images, torch.from_numpy(labels))
     settings = {name: getattr(params, name).model_dump() for name in ("audit", "model", "scores")}
     work = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes])

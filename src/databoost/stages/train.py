@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from databoost.data.datasets import read_classes, read_manifest
+from databoost.data.datasets import label_positions, read_classes, read_manifest
 from databoost.data.files import read_json, whole_folder, write_json
 from databoost.data.halves import in_mining_half
 from databoost.data.images import ImageFiles
@@ -94,7 +94,7 @@ def _examples(
             )
         rows = rows[~is_mined]
     images = ImageFiles([here.dataset / path for path in rows["path"]])
-    labels = torch.tensor([classes.index(label) for label in rows["label"]], dtype=torch.int64)
+    labels = torch.from_numpy(label_positions(rows["label"], classes))
     return Examples(TapStore(images, params.model.image_size), labels)
 
 
