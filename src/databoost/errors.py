@@ -18,7 +18,9 @@ operating system refuses (a full disk, a folder without rights); everything else
 defect of databoost.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_N_LISTED = 50
 
 
 class DataboostError(Exception):
@@ -60,3 +62,10 @@ class TrackingError(DataboostError):
 def listed(problems: Iterable[str]) -> str:
     """Join problems into the indented list that ends a message of several faults."""
     return "".join(f"\n  - {problem}" for problem in problems)
+
+
+def first_listed(problems: Sequence[str]) -> str:
+    """List as :func:`listed` does, but of many problems the first 50 and how many are left out."""
+    n_left_out = len(problems) - _N_LISTED
+    more = [f"and {n_left_out} more"] if n_left_out > 0 else []
+    return listed([*problems[:_N_LISTED], *more])

@@ -10,6 +10,7 @@ import openpyxl
 import pandas as pd
 import pytest
 
+from databoost import errors
 from databoost.errors import CorrectionError
 from databoost.ledger_edits import Edit
 from databoost.views import sheet_edits
@@ -191,7 +192,7 @@ def test_all_problems_are_told_at_once(path: Path) -> None:
 
 
 def test_many_problems_are_cut_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sheet_edits, "_SHOWN_PROBLEMS", 1)
+    monkeypatch.setattr(errors, "_N_LISTED", 1)
     fill(path, {"action": "fly"}, {"action": "fly"}, {"action": "fly"})
     with pytest.raises(CorrectionError, match=r"has 3 problem\(s\)[\s\S]*and 2 more$"):
         edits_of(read_sheet(path), CLASSES)

@@ -17,7 +17,14 @@ from torch import nn
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.errors import ParamsError, WeightsError
-from databoost.model.architectures import FIXED, architecture_names, build_model, refusal
+from databoost.model.architectures import (
+    FIXED,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    architecture_names,
+    build_model,
+    refusal,
+)
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, load_tensors
 from databoost.sections import EmbeddingParams
 
@@ -166,8 +173,8 @@ class OnnxEmbedder(Embedder):
         if self.pixels != "bytes":
             values = values / 255
         if self.pixels == "imagenet":
-            mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-            std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+            mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+            std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
             values = (values - mean) / std
         if self.channels_last:
             values = values.permute(0, 2, 3, 1)

@@ -14,9 +14,7 @@ import pandas as pd
 
 from databoost.data.files import write_bytes, write_text
 from databoost.data.tables import RECIPES, Kind, Table
-from databoost.errors import TableError, listed
-
-_SHOWN_PROBLEMS = 20
+from databoost.errors import TableError, first_listed
 
 
 def read_table(path: Path, table: Table) -> pd.DataFrame:
@@ -63,9 +61,9 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
                 except (ValueError, OverflowError):
                     problems.append(f"row {number}, {column}: {row[position]!r} is no {kind}")
     if problems:
-        left_out = len(problems) - _SHOWN_PROBLEMS
-        shown = problems[:_SHOWN_PROBLEMS] + ([f"and {left_out} more"] if left_out > 0 else [])
-        raise TableError(f"{path} has {len(problems)} bad row(s) or cell(s):{listed(shown)}")
+        raise TableError(
+            f"{path} has {len(problems)} bad row(s) or cell(s):{first_listed(problems)}"
+        )
     return table.frame(values)
 
 

@@ -12,8 +12,8 @@ FIXED = "fixed"
 #: Means that Keras' ``caffe`` preprocessing takes off blue, green and red.
 _CAFFE_BGR = (103.939, 116.779, 123.68)
 #: Mean and standard deviation of ImageNet's red, green and blue, for values from 0 to 1.
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Classifier(nn.Module):
@@ -166,8 +166,8 @@ def build_model(architecture: str, n_classes: int, seed: int) -> Classifier:
                 body,
                 n_features,
                 n_classes,
-                tuple(255 * value for value in _IMAGENET_MEAN),  # type: ignore[arg-type]
-                tuple(255 * value for value in _IMAGENET_STD),  # type: ignore[arg-type]
+                tuple(255 * value for value in IMAGENET_MEAN),  # type: ignore[arg-type]
+                tuple(255 * value for value in IMAGENET_STD),  # type: ignore[arg-type]
             )
     return model.to(memory_format=torch.channels_last)
 

@@ -15,7 +15,7 @@ import openpyxl
 import pandas as pd
 from openpyxl.utils import get_column_letter
 
-from databoost.errors import CorrectionError, listed
+from databoost.errors import CorrectionError, first_listed
 from databoost.labels import canonical_label
 from databoost.layout import SNAPSHOT_SPLITS
 from databoost.ledger_edits import CHOICES, Edit
@@ -24,7 +24,6 @@ from databoost.views.sheets import COLUMNS, EDITED, HIDDEN_TAB, READ_ONLY, VERSI
 #: Bytes that a sheet may have, as a file and with its tables unpacked (pictures are not unpacked).
 _LARGEST_FILE = 2 * 2**30
 _LARGEST_TABLES = 2**29
-_SHOWN_PROBLEMS = 50
 _TOLERANCE = 1e-9  # programs write numbers with 15 digits or more
 
 Cells = dict[str, Any]
@@ -112,10 +111,9 @@ def edits_of(sheet: FilledSheet, classes: list[str]) -> list[Edit]:
         if edit.action and not found:
             edits.append(edit)
     if problems:
-        left_out = len(problems) - _SHOWN_PROBLEMS
-        shown = problems[:_SHOWN_PROBLEMS] + ([f"and {left_out} more"] if left_out > 0 else [])
         raise CorrectionError(
-            f"the sheet has {len(problems)} problem(s), nothing was imported:{listed(shown)}"
+            f"the sheet has {len(problems)} problem(s), nothing was imported:"
+            f"{first_listed(problems)}"
         )
     return edits
 
