@@ -45,7 +45,7 @@ def module_name(path: Path) -> str:
 
 #: Modules that no result of a stage depends on, and below which nothing of a stage lies.
 PLUMBING = {
-    *("errors", "sections", "params", "layout", "tracking", "publishing", "model.processor"),
+    *("errors", "sections", "params", "layout", "tracking", "publishing"),
     *("data.files", "data.tables", "data.tablefiles"),
 }
 #: What a stage imports of them only reads, or picks a device.

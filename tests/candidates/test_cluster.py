@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,20 @@ def settings(tmp_path: Path) -> EmbeddingParams:
     save_checkpoint(tmp_path / "model.ckpt", Checkpoint("fixed", 96, ["x"], 0, weights))
     given = PARAMS.embedding.model_copy(update={"weights": "model.ckpt", "batch_size": 24})
     return pick_precision(given, CPU)
+
+
+def test_a_node_computes_in_float32_as_this_machine_does(
+    tmp_path: Path, settings: EmbeddingParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (tmp_path / "model.ckpt").read_bytes()
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda weights: content))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    embedder = engine_module._embedder.__wrapped__(settings, CPU, None)
+    assert embedder.dimension == 256
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.fixture

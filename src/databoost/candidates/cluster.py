@@ -30,7 +30,7 @@ from databoost.candidates.production import Engine, Finished
 from databoost.candidates.shards import Shard, embed_shard
 from databoost.data.images import ImageFiles
 from databoost.errors import DataboostError, ImageError, ParamsError
-from databoost.model.processor import use_cpu
+from databoost.model.processor import use_cpu, use_float32
 from databoost.sections import CandidatesParams, EmbeddingParams
 
 #: Workers that share a GPU: rendering, on a CPU, takes each of them longer than embedding.
@@ -268,6 +268,7 @@ def _embedder(settings: EmbeddingParams, device: torch.device, weights: Any) -> 
     import ray
 
     use_cpu(1)
+    use_float32()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "weights").write_bytes(ray.get(weights))
         named = settings.model_copy(update={"weights": "weights"})
