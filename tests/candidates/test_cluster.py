@@ -63,13 +63,12 @@ def test_a_node_computes_in_float32_as_this_machine_does(
 ) -> None:
     content = (tmp_path / "model.ckpt").read_bytes()
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda weights: content))
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    told: list[object] = []
+    monkeypatch.setattr(engine_module, "use_cpu", told.append)
+    monkeypatch.setattr(engine_module, "use_float32", lambda: told.append("float32"))
     embedder = engine_module._embedder.__wrapped__(settings, CPU, None)
     assert embedder.dimension == 256
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+    assert told == [1, "float32"]
 
 
 @pytest.fixture
