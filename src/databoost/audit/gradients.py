@@ -46,7 +46,7 @@ def content_square(image: Pixels) -> npt.NDArray[np.float32]:
 
     An image with a side of more than 2,048 pixels is shrunk first, by a whole number.
     """
-    grey = _shrunk(image).astype(np.float32).mean(axis=2)
+    grey = _shrunk(image).mean(axis=2, dtype=np.float32)
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     contrast = np.abs(grey - np.median(border))
     contrast /= max(float(contrast.max()), 1.0)

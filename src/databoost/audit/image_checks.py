@@ -21,7 +21,7 @@ def content_share(pixels: Pixels) -> float:
     >>> content_share(np.full((4, 4, 1), 200, dtype=np.uint8))
     0.0
     """
-    grey = pixels.astype(np.float32).mean(axis=2)
+    grey = pixels.mean(axis=2, dtype=np.float32)
     return float((np.abs(grey - np.median(grey)) > _CONTRAST).mean())
 
 
