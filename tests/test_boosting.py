@@ -12,9 +12,11 @@ from databoost.boosting import (
     Choice,
     Pool,
     Rules,
+    Stock,
     choose_deepening,
     choose_nearest,
     most_wanted,
+    part_of,
     stop_reason,
 )
 from databoost.candidates.search import Neighbours
@@ -39,12 +41,14 @@ def make_pool(
     parents: list[int] | None = None,
     used: tuple[int, ...] = (),
     parent_counts: dict[int, int] | None = None,
+    copies: tuple[int, ...] = (),
 ) -> Pool:
     return Pool(
         np.array(labels or [0] * n, dtype=np.int64),
         np.array(parents or range(n), dtype=np.int64),
         np.isin(np.arange(n), used),
         Counter(parent_counts or {}),
+        np.isin(np.arange(n), copies),
     )
 
 
@@ -286,12 +290,15 @@ def draw_case(random: np.random.Generator) -> tuple[Neighbours, np.ndarray, Pool
         parents=random.integers(0, 6, n).tolist(),
         used=tuple(np.flatnonzero(random.random(n) < 0.2)),
         parent_counts={0: 1, 1: 2},
+        copies=tuple(np.flatnonzero(random.random(n) < 0.1)),
     )
     limits = {
         "n_each": int(random.integers(1, 5)),
         "room": int(random.choice([0, 1, 3, 6, 10, PLENTY])),
         "same_label": bool(random.integers(0, 2)),
         "max_per_parent": int(random.integers(0, 4)),
+        "distinct_parents": bool(random.integers(0, 2)),
+        "weights": random.integers(1, 4, n_queries) if random.integers(0, 2) else None,
     }
     return make_neighbours(*lists), random.integers(0, 2, n_queries), pool, limits
 
@@ -303,15 +310,18 @@ class Account:
         self, neighbours: Neighbours, labels: np.ndarray, pool: Pool, limits: dict[str, Any]
     ) -> None:
         self.neighbours, self.labels, self.pool, self.limits = neighbours, labels, pool, limits
-        self.taken: list[int] = []
+        self.taken: dict[int, int] = {}  # who has each candidate
 
     def is_free(self, query: int, candidate: int) -> bool:
         parent = self.pool.parents[candidate]
         siblings = sum(self.pool.parents[other] == parent for other in self.taken)
+        own = [self.pool.parents[other] for other, owner in self.taken.items() if owner == query]
         cap = self.limits["max_per_parent"]
         return (
             not self.pool.used[candidate]
+            and not self.pool.copies[candidate]
             and candidate not in self.taken
+            and not (self.limits["distinct_parents"] and parent in own)
             and (not cap or siblings + self.pool.parent_counts[int(parent)] < cap)
             and (not self.limits["same_label"] or self.pool.labels[candidate] == self.labels[query])
         )
@@ -323,18 +333,26 @@ class Account:
         return min(free, key=lambda offer: offer[0], default=None)
 
     def choose(self) -> list[tuple[int, int, int]]:
-        found = []
-        for turn in range(1, self.limits["n_each"] + 1):
-            waiting = set(range(len(self.labels)))
+        found: list[tuple[int, int, int]] = []
+        ranks: Counter[int] = Counter()
+        for _ in range(self.limits["n_each"]):
+            waiting = Counter(dict(enumerate(weights_of(self.labels, self.limits))))
             while len(found) < self.limits["room"]:
-                offers = [offer for query in waiting if (offer := self.nearest(query))]
+                asking = [query for query, n in waiting.items() if n]
+                offers = [offer for query in asking if (offer := self.nearest(query))]
                 if not offers:
                     break
                 _, query, candidate = min(offers)
-                self.taken.append(candidate)
-                waiting.remove(query)
-                found.append((query, candidate, turn))
+                self.taken[candidate] = query
+                waiting[query] -= 1
+                ranks[query] += 1
+                found.append((query, candidate, ranks[query]))
         return found
+
+
+def weights_of(labels: np.ndarray, limits: dict[str, Any]) -> list[int]:
+    weights = limits["weights"]
+    return [1] * len(labels) if weights is None else weights.tolist()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -357,24 +375,25 @@ def test_small_cases_obey_the_rules(seed):
         for addition in choice.additions:  # nobody was passed by a nearer free candidate
             offer = account.nearest(addition.query)
             assert offer == (-addition.similarity, addition.query, addition.candidate)
-            account.taken.append(addition.candidate)
+            account.taken[addition.candidate] = addition.query
 
         shares = Counter(addition.query for addition in choice.additions)
         ranks = Counter((addition.query, addition.rank) for addition in choice.additions)
         assert set(ranks.values()) <= {1}
+        weights = weights_of(labels, limits)
+        ended = [shares[query] // weight for query, weight in enumerate(weights)]  # turns
+        begun = [-(-shares[query] // weight) for query, weight in enumerate(weights)]
         could_go_on = [query for query in range(len(labels)) if account.nearest(query)]
-        least = min((shares[query] for query in could_go_on), default=n_each)
-        assert all(share <= min(n_each, least + 1) for share in shares.values())
+        least = min((ended[query] for query in could_go_on), default=n_each)
+        assert max(begun) <= min(n_each, least + 1)
         if len(choice.additions) < room:
-            assert all(shares[query] == n_each for query in could_go_on)
-        everyone_served = all(shares[query] == n_each for query in range(len(labels)))
+            assert all(ended[query] == n_each for query in could_go_on)
+        everyone_served = min(ended) == n_each
         if everyone_served or len(choice.additions) < room:
             assert choice.is_complete == everyone_served
-        elif (
-            min(shares[query] for query in range(len(labels))) < max(shares.values(), default=0) - 1
-        ):
+        elif min(ended) < max(begun) - 1:
             assert not choice.is_complete  # one ran out, while others filled the room
-        elif len(could_go_on) == len(labels):
+        elif len(could_go_on) == len(labels) == sum(weights):
             assert choice.is_complete
 
 
@@ -413,3 +432,23 @@ def test_the_most_that_one_query_can_get():
     assert most_wanted(Rules(n_each=2, room=PLENTY, weights=np.array([4, 1])), 2) == 8
     assert most_wanted(Rules(n_each=PLENTY, room=11, weights=np.array([4, 1])), 2) == 12
     assert most_wanted(Rules(n_each=3, room=PLENTY), 0) == 0
+
+
+def test_a_stock_tells_of_all_candidates_what_it_tells_of_each():
+    pool = make_pool(
+        8, parents=[0, 0, 1, 1, 2, 2, 3, 3], used=(4,), parent_counts={2: 1}, copies=(6,)
+    )
+    for cap in (0, 1, 2):
+        stock = Stock(pool, cap)
+        stock.take(0)
+        assert stock.holds().tolist() == [stock.has(candidate) for candidate in range(8)]
+    assert np.flatnonzero(Stock(pool, 0).holds()).tolist() == [0, 1, 2, 3, 5, 7]
+    assert np.flatnonzero(Stock(pool, 1).holds()).tolist() == [0, 1, 2, 3, 7]
+    assert pool.parent_counts == {2: 1}
+    assert not pool.used[0]
+
+
+def test_a_share_loses_nothing_to_the_rounding_of_floats():
+    assert [part_of(k / 100, 100) for k in range(101)] == list(range(101))
+    assert part_of(0.999, 100) == 99
+    assert part_of(0.5, 0) == 0

@@ -1,8 +1,10 @@
 """Additions that no failure asks for: exact small cases, and what a seed and a cap do."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from test_boosting import given, make_pool
 
 from databoost.strategies import (
@@ -128,3 +130,45 @@ def test_a_failing_class_without_candidates_leaves_its_share():
     chosen = choose_failing(9, pool, np.array([1, 8, 5]), seed=0, max_per_parent=2)
     assert sorted(pool.labels[ids(chosen)].tolist()) == [0, 0, 0, 1, 1]
     assert Counter(pool.parents[ids(chosen)].tolist()) == {0: 2, 1: 1, 2: 1, 3: 1}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_copies_the_first_offered_is_the_farthest(seed):
+    random = np.random.default_rng(seed)
+    vectors = random.random((40, 200)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    copies = random.choice(40, 7, replace=False)
+    vectors[copies] = -vectors[0]  # farther than all others from what is there
+    vectors = vectors.astype(np.float16).astype(np.float32)
+    present = np.abs(random.random((300, 200))).astype(np.float32)
+    offered = random.permutation(100)[:40]
+    first = offered[copies.min()]
+    assert ids(choose_diverse(1, offered, vectors, present, make_pool(100))) == [first]
+    # Then the copies are as near as can be to the first of them, and come last, in their order.
+    rest = [offered[place] for place in sorted(copies)][1:]
+    assert ids(choose_diverse(40, offered, vectors, present, make_pool(100)))[-6:] == rest
+
+
+def test_copies_of_what_is_there_are_passed_over_and_change_no_draw():
+    pool = make_pool(12, labels=[number % 2 for number in range(12)])
+    counts = np.array([1, 1])
+    shares = np.log(np.full((12, 2), 0.5))
+    shares[np.arange(12), pool.labels] -= np.arange(12) / 8  # the last is the hardest
+    vectors = np.eye(12, dtype=np.float32)
+    choices = {
+        "in order": lambda pool, n: take_in_order(range(12), n, pool, 0),
+        "random": lambda pool, n: choose_random(n, pool, 3),
+        "balanced": lambda pool, n: choose_balanced(n, pool, counts, 3),
+        "failing": lambda pool, n: choose_failing(n, pool, counts, 3),
+        "hardest": lambda pool, n: choose_hardest(n, np.arange(1, 12), shares[1:], pool),
+        "diverse": lambda pool, n: choose_diverse(n, np.arange(12), vectors, vectors[:0], pool),
+    }
+    for name, choose in choices.items():
+        first = ids(choose(pool, 4))
+        others = replace(pool, copies=np.isin(np.arange(12), first[1]))
+        again = ids(choose(others, 4))
+        assert again[0] == first[0], name
+        assert first[1] not in again, name
+        assert len(again) == 4, name
+        if name not in ("balanced", "failing"):  # there another one of the class takes its place
+            assert again[:3] == [first[0], *first[2:]], name

@@ -79,7 +79,12 @@ def parent_names(recipes: pd.DataFrame) -> list[str]:
     return sorted(set(recipes["parent_id"]))
 
 
-def candidate_pool(recipes: pd.DataFrame, manifest: pd.DataFrame, classes: list[str]) -> Pool:
+def candidate_pool(
+    recipes: pd.DataFrame,
+    manifest: pd.DataFrame,
+    classes: list[str],
+    copies: Collection[int] = (),
+) -> Pool:
     """Code the candidates by label and parent, and mark those that the snapshot has already.
 
     Parameters
@@ -91,7 +96,11 @@ def candidate_pool(recipes: pd.DataFrame, manifest: pd.DataFrame, classes: list[
     classes
         Labels; their positions are the codes. Those of parents are their places among
         :func:`parent_names`.
+    copies
+        Ids of candidates that were drawn and equal an image that is there.
     """
+    is_copy = np.zeros(len(recipes), dtype=np.bool_)
+    is_copy[list(copies)] = True
     parents = pd.Index(parent_names(recipes))
     added = manifest[manifest["origin"] != "raw"]
     counts: Counter[int] = Counter(parents.get_indexer(pd.Index(added["parent_id"])).tolist())
@@ -100,6 +109,7 @@ def candidate_pool(recipes: pd.DataFrame, manifest: pd.DataFrame, classes: list[
         parents.get_indexer(pd.Index(recipes["parent_id"])).astype(np.int64),
         pd.Index(recipe_names(recipes)).isin(added["recipe"]),
         counts,
+        is_copy,
     )
 
 

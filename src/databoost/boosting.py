@@ -60,12 +60,46 @@ class Pool:
         (N,) bool, True for candidates of earlier rounds.
     parent_counts
         Additions per parent code in earlier rounds.
+    copies
+        (N,) bool, True for candidates that were drawn and equal an image that is there. They keep
+        their places in what a seed draws, and are passed over.
     """
 
     labels: Ids
     parents: Ids
     used: npt.NDArray[np.bool_]
     parent_counts: Counter[int]
+    copies: npt.NDArray[np.bool_]
+
+
+class Stock:
+    """The candidates that are still to be had while additions are handed out.
+
+    Parameters
+    ----------
+    max_per_parent
+        Additions from one parent, those of earlier rounds counted; 0: no cap.
+    """
+
+    def __init__(self, pool: Pool, max_per_parent: int) -> None:
+        self._parents, self._cap = pool.parents, max_per_parent
+        self._is_gone = pool.used | pool.copies
+        self._counts = Counter(pool.parent_counts)
+
+    def has(self, candidate: int) -> bool:
+        """Whether nobody has the candidate, and there may be one more of its parent."""
+        parent = int(self._parents[candidate])
+        return not self._is_gone[candidate] and (not self._cap or self._counts[parent] < self._cap)
+
+    def take(self, candidate: int) -> None:
+        """Hand the candidate out."""
+        self._is_gone[candidate] = True
+        self._counts[int(self._parents[candidate])] += 1
+
+    def holds(self) -> npt.NDArray[np.bool_]:
+        """Tell of all candidates at once what :meth:`has` tells of one: (N,) bool."""
+        full = [parent for parent, n in self._counts.items() if self._cap and n >= self._cap]
+        return ~self._is_gone & ~np.isin(self._parents, full)
 
 
 @dataclass(frozen=True)
@@ -233,27 +267,20 @@ class _Lists:
         self, neighbours: "Neighbours", query_labels: Ids, pool: Pool, rules: Rules
     ) -> None:
         self.neighbours, self.query_labels, self.pool = neighbours, query_labels, pool
-        self.rules = rules
-        self.taken: set[int] = set()
-        self.counts = Counter(pool.parent_counts)
+        self.rules, self.stock = rules, Stock(pool, rules.max_per_parent)
         self.fingers = [0] * len(query_labels)
         self.served: list[set[int]] = [set() for _ in query_labels]
 
     def is_free(self, query: int, candidate: int) -> bool:
         """Whether nobody has the candidate, and the query may have one of its parent."""
-        if self.pool.used[candidate] or candidate in self.taken:
-            return False
-        parent, cap = int(self.pool.parents[candidate]), self.rules.max_per_parent
-        if self.rules.distinct_parents and parent in self.served[query]:
-            return False
-        return not cap or self.counts[parent] < cap
+        parent = int(self.pool.parents[candidate])
+        is_served = self.rules.distinct_parents and parent in self.served[query]
+        return self.stock.has(candidate) and not is_served
 
     def take(self, query: int, candidate: int) -> None:
         """Give the candidate to the query."""
-        parent = int(self.pool.parents[candidate])
-        self.taken.add(candidate)
-        self.counts[parent] += 1
-        self.served[query].add(parent)
+        self.stock.take(candidate)
+        self.served[query].add(int(self.pool.parents[candidate]))
 
     def offer(self, query: int) -> tuple[float, int, int] | None:
         """Next free candidate of a query as (-similarity, query, candidate), None at the end."""

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
-from databoost.boosting import Addition, Pool
+from databoost.boosting import Addition, Pool, Stock
+from databoost.candidates.exact import cosines, unit_vectors
 
 Order = npt.NDArray[np.int64]
+
+_BLOCK = 1024
 
 
 def take_in_order(order: Iterable[int], n: int, pool: Pool, max_per_parent: int) -> list[Addition]:
@@ -28,20 +31,21 @@ def take_in_order(order: Iterable[int], n: int, pool: Pool, max_per_parent: int)
     max_per_parent
         Additions from one parent, those of earlier rounds counted; 0: no cap.
     """
-    counts = Counter(pool.parent_counts)
+    stock = Stock(pool, max_per_parent)
     additions: list[Addition] = []
     for candidate in order:
         if len(additions) >= n:
             break
-        parent = int(pool.parents[candidate])
-        if not pool.used[candidate] and (not max_per_parent or counts[parent] < max_per_parent):
-            counts[parent] += 1
-            additions.append(Addition(int(candidate), -1, float("nan"), 0))
+        if stock.has(candidate):
+            additions.append(_take(candidate, stock))
     return additions
 
 
 def free_candidates(pool: Pool, n: int, seed: int) -> Order:
-    """Draw unused candidates: (at most `n`,) ids in random order, the same for the same seed."""
+    """Draw unused candidates: (at most `n`,) ids in random order, the same for the same seed.
+
+    Copies are among them, so that finding one out changes no other draw.
+    """
     free = np.flatnonzero(~pool.used)
     return np.random.default_rng(seed).permutation(free)[:n]
 
@@ -113,18 +117,16 @@ def _draw_by_class(
     # candidate, whose parent has another class, at most uses up a place of its parent.
     labels = np.unique(pool.labels[order]).tolist()
     waiting = {label: iter(order[pool.labels[order] == label].tolist()) for label in labels}
-    taken, parents = Counter[int](), Counter(pool.parent_counts)
+    taken, stock = Counter[int](), Stock(pool, max_per_parent)
     additions: list[Addition] = []
     while waiting and len(additions) < n:
         label = min(waiting, key=lambda other: (rank(other, taken[other]), other))
         if np.isinf(rank(label, taken[label])):
             break
         for candidate in waiting[label]:
-            parent = int(pool.parents[candidate])
-            if not max_per_parent or parents[parent] < max_per_parent:
-                parents[parent] += 1
+            if stock.has(candidate):
                 taken[label] += 1
-                additions.append(Addition(candidate, -1, float("nan"), 0))
+                additions.append(_take(candidate, stock))
                 break
         else:
             del waiting[label]
@@ -176,27 +178,31 @@ def choose_diverse(
     n, max_per_parent
         As in :func:`take_in_order`.
     offered
-        (m,) ids of unused candidates. Of equally far ones the first is taken.
+        (m,) ids of unused candidates. Of equally far ones (to 6 decimals of their cosines) the
+        first is taken.
     vectors
         (m, D) unit vectors of the same candidates.
     present
         (p, D) unit vectors of the training images; with none, the first offered one is taken
         first.
     """
-    nearest = np.full(len(offered), -np.inf, dtype=np.float32)
-    for start in range(0, len(present), 1024):
-        similar = vectors @ present[start : start + 1024].T
+    units, nearest = unit_vectors(vectors), np.full(len(offered), -np.inf)
+    for start in range(0, len(present), _BLOCK):
+        similar = cosines(units, unit_vectors(present[start : start + _BLOCK]))
         nearest = np.maximum(nearest, similar.max(axis=1))
-    counts = Counter(pool.parent_counts)
+    stock = Stock(pool, max_per_parent)
     additions: list[Addition] = []
     is_out = np.zeros(len(offered), dtype=np.bool_)
     while len(additions) < n and not is_out.all():
         place = int(np.where(is_out, np.inf, nearest).argmin())
         is_out[place] = True
         candidate = int(offered[place])
-        parent = int(pool.parents[candidate])
-        if not max_per_parent or counts[parent] < max_per_parent:
-            counts[parent] += 1
-            additions.append(Addition(candidate, -1, float("nan"), 0))
-            nearest = np.maximum(nearest, vectors @ vectors[place])
+        if stock.has(candidate):
+            additions.append(_take(candidate, stock))
+            nearest = np.maximum(nearest, cosines(units, units[place : place + 1])[:, 0])
     return additions
+
+
+def _take(candidate: int, stock: Stock) -> Addition:
+    stock.take(candidate)
+    return Addition(int(candidate), -1, float("nan"), 0)
