@@ -1,5 +1,6 @@
 """Chosen candidates become image files, and no image is read twice on the way."""
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pandas as pd
@@ -28,20 +29,71 @@ class Contents(dict[str, bytes]):
 
 
 def draw_additions(
-    layout: Layout,
-    params: Params,
-    recipes: pd.DataFrame,
-    additions: list[Addition],
-    manifest: pd.DataFrame,
+    choose: Callable[[set[int]], list[Addition]],
+    draw: Callable[[list[int]], list[bytes]],
+    present: Collection[str],
     contents: Contents,
 ) -> list[tuple[str, Addition]]:
-    """Draw the chosen candidates at their native size, each parent decoded once.
+    """Choose additions and draw them; copies of what is there give way to others.
+
+    Parameters
+    ----------
+    choose
+        Gives additions, none of which are among the given candidates.
+    draw
+        Gives the bytes of the image files of candidates. It is asked for each once.
+    present
+        Ids of the images that are there.
+    contents
+        Takes the files' bytes.
 
     Returns
     -------
     list
-        Image id and addition, in the order given; one that equals an image of the snapshot
-        (``MANIFEST``), or an earlier one, is left out. The files' bytes are put among `contents`.
+        Image id and addition, in the order given. No id is among `present`, and none comes twice.
+    """
+    names: dict[int, str] = {}
+    copies: set[int] = set()
+    while True:
+        additions = choose(copies)
+        new = [addition.candidate for addition in additions if addition.candidate not in names]
+        for candidate, content in zip(new, draw(new), strict=True):
+            names[candidate] = image_id(content)
+            contents[names[candidate]] = content
+        seen, chosen, n_before = set(present), [], len(copies)
+        for addition in additions:
+            name = names[addition.candidate]
+            if name in seen:
+                copies.add(addition.candidate)
+            else:
+                seen.add(name)
+                chosen.append((name, addition))
+        if len(copies) == n_before:
+            return chosen
+
+
+def draw_candidates(
+    layout: Layout,
+    params: Params,
+    recipes: pd.DataFrame,
+    manifest: pd.DataFrame,
+    contents: Contents,
+) -> list[bytes]:
+    """Draw candidates at their native size, each parent decoded once.
+
+    Parameters
+    ----------
+    recipes
+        n rows of ``RECIPES``.
+    manifest
+        ``MANIFEST`` rows of their parents, among others.
+    contents
+        Has what was read of the parents' files, and takes what is read.
+
+    Returns
+    -------
+    list of bytes
+        n PNG files, in the order of `recipes`.
 
     Raises
     ------
@@ -50,7 +102,7 @@ def draw_additions(
     ImageError
         If a parent is no readable image.
     """
-    picked = recipes.iloc[[addition.candidate for addition in additions]].reset_index(drop=True)
+    picked = recipes.reset_index(drop=True)
     of_parent = picked.groupby("parent_id").groups
     rows = manifest.set_index("image_id", drop=False).loc[list(of_parent)]
     drawn: dict[int, bytes] = {}
@@ -59,15 +111,7 @@ def draw_additions(
         parents = Parents(rows.loc[[parent_id]], [image], params.candidates)
         for place in places:
             drawn[place] = encode_png(render(parents, picked.loc[[place]]))
-    present = set(manifest["image_id"])
-    chosen: list[tuple[str, Addition]] = []
-    for place, addition in enumerate(additions):
-        name = image_id(drawn[place])
-        if name not in present:
-            present.add(name)
-            contents[name] = drawn[place]
-            chosen.append((name, addition))
-    return chosen
+    return [drawn[place] for place in range(len(picked))]
 
 
 def files_of(of: RoundLayout, rows: pd.DataFrame, contents: Contents) -> ImageFiles:

@@ -4,8 +4,9 @@ The counterpart of :mod:`databoost.boosting` and :mod:`databoost.strategies` on 
 the queries, searches, and lets a strategy choose.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from databoost.boosting import (
     Ids,
     Pool,
     Rules,
+    Stock,
     choose_deepening,
     most_wanted,
     part_of,
@@ -32,10 +34,11 @@ from databoost.candidates.exact import Embeddings, Queries
 from databoost.candidates.judging import judge_candidates
 from databoost.candidates.reranking import DEEPEST, Reranking, embed_some
 from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
-from databoost.clusters import error_clusters
+from databoost.clusters import Places, error_clusters, share_out
 from databoost.data.datasets import read_classes
-from databoost.data.files import read_json
-from databoost.drawing import Contents, files_of
+from databoost.data.files import read_json, sha256_of
+from databoost.drawing import Contents, draw_additions, draw_candidates, files_of
+from databoost.errors import DatasetError
 from databoost.fidelity import least_like, parent_similarities
 from databoost.layout import Layout, RoundLayout
 from databoost.model.checkpoints import load_checkpoint
@@ -78,30 +81,77 @@ class Mine:
     recipes: pd.DataFrame
     contents: Contents
 
-    def choose(self, room: int | None) -> tuple[list[Addition], float | None]:
-        """Choose the additions; give them with the measured recall of the search."""
+    def fill(self, room: int | None) -> tuple[list[tuple[str, Addition]], float | None]:
+        """Choose additions that the snapshot has not, and draw them.
+
+        Parameters
+        ----------
+        room
+            Additions that there is room for; None if there is no limit.
+
+        Returns
+        -------
+        tuple
+            Image id and addition of each, whose bytes are then among `contents`, in the order in
+            which they were handed out; and the measured recall of the search, 0 to 1, None if there
+            was none.
+
+        Raises
+        ------
+        DatasetError
+            If the candidates were drawn from other images, or embedded by another embedder, than
+            there are now.
+        ParamsError
+            If they were drawn under another policy.
+        """
+        recalls: list[float | None] = []
+
+        def choose(copies: set[int]) -> list[Addition]:
+            additions, measured = self._choose(room, copies)
+            recalls.append(measured)
+            return additions
+
+        def draw(candidates: list[int]) -> list[bytes]:
+            picked = self.recipes.iloc[candidates]
+            return draw_candidates(self.layout, self.params, picked, self.manifest, self.contents)
+
+        present = self.manifest["image_id"].tolist()
+        return draw_additions(choose, draw, present, self.contents), recalls[-1]
+
+    def _choose(
+        self, room: int | None, copies: Collection[int]
+    ) -> tuple[list[Addition], float | None]:
+        """Choose additions but copies; give them with the measured recall of the search."""
         settings = self.params.boost
         wanted = wanted_additions(settings, room)
         is_idle = self.queries.empty and needs_queries(settings)
         if wanted == 0 or settings.strategy == "none" or is_idle:
             return [], None
         classes = read_classes(self.layout.classes)
-        pool = self._pool(classes)
+        self._check_parents()
+        pool = self._pool(classes, copies)
         if settings.strategy == "nearest":
             return self._mixed(pool, classes, wanted)
         # At equal size: as many as asked for, or as the neighbours would have been.
         n = wanted if settings.additions else len(self._mixed(pool, classes, wanted)[0])
         return self._control(pool, classes, n), None
 
-    def _pool(self, classes: list[str]) -> Pool:
+    def _check_parents(self) -> None:
+        train = self.manifest[self.manifest["split"] == "train"]["image_id"]
+        lost = sorted(set(self.recipes["parent_id"]) - set(train))
+        if lost:
+            raise DatasetError(
+                f"{self.layout.recipes} draws candidates from {len(lost)} image(s), {lost[0]} "
+                f"first, that are no training images of {self.before.name}; run `databoost "
+                "candidates`, which draws from those that are"
+            )
+
+    def _pool(self, classes: list[str], copies: Collection[int]) -> Pool:
         """Give the candidates; what the gate drops counts as used."""
-        pool = candidate_pool(self.recipes, self.manifest, classes)
+        pool = candidate_pool(self.recipes, self.manifest, classes, copies)
         if not self.params.boost.drop_unlike:
             return pool
-        rows = self.manifest.set_index("image_id", drop=False).loc[parent_names(self.recipes)]
-        parents = self._embed(rows)
-        embeddings = load_embeddings(self.layout.embeddings)
-        similarities = parent_similarities(embeddings, pool.parents, parents)
+        similarities = parent_similarities(self._embeddings, pool.parents, self._parent_vectors)
         is_dropped = least_like(similarities, self.params.boost.drop_unlike)
         return replace(pool, used=pool.used | is_dropped)
 
@@ -113,9 +163,8 @@ class Mine:
         n_nearest = wanted - part_of(share, wanted)
         found, measured = self._nearest(pool, classes, n_nearest)
         n_random = wanted - n_nearest
-        if (
-            not self.params.boost.additions
-        ):  # a share of what the neighbours are, not of the room that there is
+        if not self.params.boost.additions:
+            # A share of what the neighbours are, not of the room that there is.
             n_random = min(n_random, round(len(found) * share / (1 - share)))
         if n_random == 0:
             return found, measured
@@ -132,32 +181,30 @@ class Mine:
     ) -> tuple[list[Addition], float | None]:
         """Choose neighbours; the recall is that of the search among the stored vectors."""
         settings = self.params.boost
-        vectors = self._embed(self.queries)
-        embeddings = load_embeddings(self.layout.embeddings)
+        vectors, groups = self._query_vectors, list[Places]()
+        labels = np.array([classes.index(label) for label in self.queries["label"]], dtype=np.int64)
+        if settings.clusters:
+            vectors, groups = error_clusters(vectors, settings.clusters, settings.seed)
+            labels = labels[[members[0] for members in groups]]
 
         def search(k: int, params: SearchParams = self.params.search) -> Neighbours:
-            return find_neighbours(vectors, k, embeddings, self.layout.index, params)
+            return find_neighbours(vectors, k, self._embeddings, self.layout.index, params)
 
-        labels = np.array([classes.index(label) for label in self.queries["label"]], dtype=np.int64)
         n_each = wanted if settings.additions else settings.neighbors
-        asking, weights = np.arange(len(labels)), None
-        if settings.clusters:
-            asking, vectors, weights = error_clusters(vectors, settings.clusters, settings.seed)
-            labels = labels[asking]
         rules = Rules(
             n_each,
             wanted,
             settings.labels == "same",
             settings.max_per_parent,
             settings.distinct_parents,
-            weights,
+            np.array([len(members) for members in groups]) if groups else None,
         )
         if settings.strategy != "nearest":  # only their number counts
             return choose_deepening(search, labels, pool, rules), None
-        chosen = choose_deepening(
-            self._settled(search, vectors, labels, pool, rules), labels, pool, rules
-        )
-        additions = [replace(addition, query=int(asking[addition.query])) for addition in chosen]
+        settled = self._settled(search, vectors, labels, pool, rules)
+        additions = choose_deepening(settled, labels, pool, rules)
+        if groups:
+            additions = share_out(additions, groups, self._query_vectors, self._embeddings)
         if self.params.search.method == "exact":
             return additions, 1.0
         exact = self.params.search.model_copy(update={"method": "exact"})
@@ -178,9 +225,7 @@ class Mine:
         # that has served the query takes up is not known yet.
         depth = DEEPEST if rules.distinct_parents else 8 * most_wanted(rules, len(labels))
         depth = min(depth, DEEPEST)
-        counts, cap = pool.parent_counts, rules.max_per_parent
-        capped = [parent for parent, n_added in counts.items() if cap and n_added >= cap]
-        is_free = ~pool.used & ~np.isin(pool.parents, capped)
+        is_free = Stock(pool, rules.max_per_parent).holds()
 
         def can_be_had(ids: Ids) -> npt.NDArray[np.bool_]:
             is_right = pool.labels[ids] == labels[:, None] if rules.same_label else True
@@ -205,12 +250,11 @@ class Mine:
         if settings.strategy == "hardest":
             return choose_hardest(n, offered, self._judge(offered), pool, cap)
         raw = rows[rows["origin"] == "raw"]
-        embeddings = load_embeddings(self.layout.embeddings)
         there = self._embed(raw)
         # Not `pool.used`: what the gate drops is not there.
         is_there = candidate_pool(self.recipes, self.manifest, classes).used
-        added = embeddings[np.flatnonzero(is_there)].astype(np.float32)
-        vectors = embeddings[offered].astype(np.float32)
+        added = self._embeddings[np.flatnonzero(is_there)].astype(np.float32)
+        vectors = self._embeddings[offered].astype(np.float32)
         return choose_diverse(n, offered, vectors, np.concatenate([there, added]), pool, cap)
 
     @property
@@ -231,11 +275,38 @@ class Mine:
             self.contents.keep,
         )
 
+    @cached_property
+    def _query_vectors(self) -> Vectors:
+        return self._embed(self.queries)
+
+    @cached_property
+    def _parent_vectors(self) -> Vectors:
+        rows = self.manifest.set_index("image_id", drop=False)
+        return self._embed(rows.loc[parent_names(self.recipes)])
+
+    @cached_property
+    def _embeddings(self) -> Embeddings:
+        return load_embeddings(self.layout.embeddings)
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        """Load the embedder; what is compared to the last digit is embedded in float32."""
+        settings, root = self.params.embedding, self.layout.root
+        embedder = load_exact_embedder(settings, root, pick_device(self.params.train))
+        made = read_json(self.layout.embedder).get("weights")
+        length = self._embeddings.shape[1]
+        if made != sha256_of(root / settings.weights) or embedder.dimension != length:
+            raise DatasetError(
+                f"{self.layout.embeddings} holds vectors of {length} numbers by weights of SHA-256 "
+                f"{made}; embedding.weights {settings.weights} is another file, or gives "
+                f"{embedder.dimension} numbers: run `databoost candidates`, or restore the embedder"
+            )
+        return embedder
+
     def _embed(self, rows: pd.DataFrame) -> Vectors:
         """Embed images of the snapshot."""
         files = files_of(self.before, rows, self.contents)
-        embedder = _embedder(self.layout, self.params)
-        return embed_files(embedder, files, self.params.embedding.batch_size)
+        return embed_files(self._embedder, files, self.params.embedding.batch_size)
 
     def _embed_candidates(self, candidates: Ids) -> Embeddings:
         recipes = self.recipes.iloc[candidates]
@@ -243,7 +314,7 @@ class Mine:
             recipes,
             self._parents(recipes),
             self.params.candidates,
-            _embedder(self.layout, self.params),
+            self._embedder,
             self.params.embedding.batch_size,
             self.contents.keep,
         )
@@ -255,8 +326,3 @@ class Mine:
             name: self.contents.get(name) or r00.dataset / path
             for name, path in zip(rows["image_id"], rows["path"], strict=True)
         }
-
-
-def _embedder(layout: Layout, params: Params) -> Embedder:
-    # What is compared to the last digit is embedded in float32, whatever the candidates were.
-    return load_exact_embedder(params.embedding, layout.root, pick_device(params.train))

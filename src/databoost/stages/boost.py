@@ -13,7 +13,7 @@ from databoost.data.datasets import read_manifest, write_dataset
 from databoost.data.files import write_json
 from databoost.data.tablefiles import read_recipes, read_table, write_table
 from databoost.data.tables import ADDITIONS, MANIFEST, RECIPES, SHEET, SUSPECTS
-from databoost.drawing import Contents, draw_additions
+from databoost.drawing import Contents
 from databoost.layout import Layout
 from databoost.mining import Mine
 from databoost.params import Params
@@ -26,6 +26,8 @@ def boost(layout: Layout, params: Params, name: str) -> None:
     ------
     ParamsError
         If the candidates were drawn under another policy than params.yaml holds now.
+    DatasetError
+        If they were drawn from other images, or embedded by another embedder, than there are now.
     """
     here, before = layout.round(name), layout.round(params.boosts[name].previous)
     manifest = read_manifest(before.manifest, before.dataset)
@@ -37,8 +39,7 @@ def boost(layout: Layout, params: Params, name: str) -> None:
     room = snapshot_room(manifest, params)
     contents = Contents()
     mine = Mine(layout, params, before, manifest, queries, recipes, contents)
-    additions, measured = mine.choose(room)
-    chosen = draw_additions(layout, params, recipes, additions, manifest, contents)
+    chosen, measured = mine.fill(room)
     added = addition_rows(chosen, recipes, queries, params.boost.strategy)
     grown = grown_manifest(manifest, added, name)
     paths = dict(zip(manifest["image_id"], manifest["path"], strict=True))

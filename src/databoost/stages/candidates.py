@@ -18,7 +18,7 @@ from databoost.candidates.recipes import make_recipes
 from databoost.candidates.search import build_index, load_embeddings
 from databoost.candidates.shards import Shards
 from databoost.data.datasets import read_classes, read_manifest
-from databoost.data.files import whole_folder, write_json
+from databoost.data.files import sha256_of, whole_folder, write_json
 from databoost.data.tablefiles import write_recipes
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
@@ -60,7 +60,8 @@ def candidates(layout: Layout, params: Params) -> None:
     torch.set_num_threads(params.train.threads)
     with whole_folder(layout.candidates) as part:
         write_recipes(part / layout.recipes.name, recipes)
-        write_json(part / layout.embedder.name, {"precision": settings.precision})
+        embedded = {"precision": settings.precision, "weights": sha256_of(weights)}
+        write_json(part / layout.embedder.name, embedded)
         embeddings = part / layout.embeddings.name
         write_embeddings(embeddings, shards, embedder.dimension, state)
         build_index(load_embeddings(embeddings), part / layout.index.name, params.search)

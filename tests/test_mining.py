@@ -1,0 +1,177 @@
+"""What a round's additions are chosen from, on 8 x 8 pixels and an embedder of two numbers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from handmade_rounds import declared
+from test_additions import manifest_rows, sheet
+from test_drawing import STILL
+
+from databoost import mining
+from databoost.boosting import stop_reason
+from databoost.candidates.embedding import Embedder, Vectors
+from databoost.candidates.recipes import make_recipes
+from databoost.data.files import sha256_of, write_bytes, write_json
+from databoost.data.images import encode_png, image_id
+from databoost.data.tablefiles import write_table
+from databoost.data.tables import CLASSES
+from databoost.drawing import Contents, draw_candidates
+from databoost.errors import DatasetError
+from databoost.layout import Layout
+from databoost.mining import Mine
+
+N = 40
+
+
+class Mean(Embedder):
+    """The first pixel and the mean, both and 1."""
+
+    image_size, dimension = 8, 2
+
+    def features(self, images: torch.Tensor) -> Vectors:
+        features = torch.stack([images[:, 0, 0, 0] + 1, images.double().mean(dim=(1, 2, 3)) + 1], 1)
+        return features.float().numpy()
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mine]:
+    """Make r00 with four training images and two failures, and 40 candidates."""
+    monkeypatch.setattr(mining, "load_exact_embedder", lambda settings, root, device: Mean())
+    layout, random = Layout(tmp_path), np.random.default_rng(0)
+    rows = []
+    for number, split in enumerate(("train", "train", "train", "train", "val", "val")):
+        content = encode_png(random.integers(0, 256, (8, 8, 1), np.uint8))
+        rows.append((image_id(content), split, "iv"[number % 2]))
+        path = f"{split}/{'iv'[number % 2]}/{rows[-1][0]}.png"
+        write_bytes(layout.round("r00").dataset / path, content)
+    manifest = manifest_rows(*rows)
+    write_table(layout.classes, CLASSES.frame({"label": ["i", "v"]}), CLASSES)
+
+    def make(policy: dict[str, Any] = STILL, **boost: Any) -> Mine:
+        params = declared(candidates=policy, boost={"size_limit": 0, "max_per_parent": 0} | boost)
+        train = manifest[manifest["split"] == "train"]
+        recipes = make_recipes(0, N, train, params.candidates, ["i", "v"])
+        weights = layout.root / params.embedding.weights
+        write_bytes(weights, b"weights")
+        write_json(layout.embedder, {"precision": "float32", "weights": sha256_of(weights)})
+        vectors = random.normal(size=(N, 2))
+        np.save(
+            layout.embeddings, (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype("f2")
+        )
+        queries = sheet(*((name, "val", -0.5) for name, split, _ in rows if split == "val"))
+        queries = queries.assign(label=["i", "v"], path=manifest["path"].tail(2).to_numpy())
+        before = layout.round("r00")
+        return Mine(layout, params, before, manifest, queries, recipes, Contents())
+
+    return make
+
+
+def distinct(mine: Mine) -> list[int]:
+    """Candidates, in the order of their ids, that equal no image and no candidate before them."""
+    files = draw_candidates(mine.layout, mine.params, mine.recipes, mine.manifest, Contents())
+    names = [image_id(content) for content in files]
+    return [
+        candidate
+        for candidate, name in enumerate(names)
+        if name not in set(mine.manifest["image_id"]) and name not in names[:candidate]
+    ]
+
+
+def added(chosen: list[tuple[str, Any]]) -> list[int]:
+    return [addition.candidate for _, addition in chosen]
+
+
+@pytest.mark.parametrize("strategy", ["nearest", "random", "balanced", "failing", "diverse"])
+def test_what_would_be_a_copy_gives_way_to_another(
+    mine: Callable[..., Mine], strategy: str
+) -> None:
+    here = mine(strategy=strategy, additions=8)
+    others = distinct(here)
+    assert 8 < len(others) < N - 8
+    chosen, _ = here.fill(None)
+    assert len(chosen) == 8
+    names = [name for name, _ in chosen]
+    assert len(set(names)) == 8
+    assert set(names).isdisjoint(here.manifest["image_id"])
+    assert all(image_id(here.contents[name]) == name for name in names)
+    assert here.fill(None)[0] == chosen or strategy != "nearest"  # nan differs from itself
+    every, _ = mine(strategy=strategy, additions=N).fill(None)
+    assert len(every) == len(others)
+
+
+def test_a_draw_goes_on_past_copies(mine: Callable[..., Mine]) -> None:
+    here = mine(strategy="random", additions=6)
+    order = np.random.default_rng(here._seed).permutation(N).tolist()
+    files = draw_candidates(
+        here.layout, here.params, here.recipes.iloc[order], here.manifest, Contents()
+    )
+    expected: dict[str, int] = {}
+    for candidate, content in zip(order, files, strict=True):
+        if image_id(content) not in set(here.manifest["image_id"]):
+            expected.setdefault(image_id(content), candidate)
+    assert added(here.fill(None)[0]) == list(expected.values())[:6]
+
+
+def test_copies_alone_are_nothing_new(mine: Callable[..., Mine]) -> None:
+    here = mine(STILL | {"erasing_probability": 0.0}, neighbors=3)
+    assert here.fill(None) == ([], 1.0)
+    assert stop_reason(2, 0, None, needs_queries=True) == "nothing_new"
+
+
+def test_nothing_is_looked_for_where_nothing_may_be_added(mine: Callable[..., Mine]) -> None:
+    assert mine().fill(0) == ([], None)
+    assert mine(strategy="none").fill(None) == ([], None)
+    idle = mine()
+    assert replace(idle, queries=idle.queries[:0]).fill(None) == ([], None)
+    drawn = mine(strategy="random", additions=3)
+    assert len(replace(drawn, queries=drawn.queries[:0]).fill(None)[0]) == 3
+
+
+def test_a_share_of_chance_is_rounded_to_whole_additions(mine: Callable[..., Mine]) -> None:
+    here = mine(STILL | {"noise": [1, 9]}, additions=10, random_share=0.3)
+    chosen, recall = here.fill(None)
+    assert [addition.query >= 0 for _, addition in chosen] == [True] * 7 + [False] * 3
+    assert recall == 1.0
+
+
+def test_groups_hand_what_they_are_given_to_their_failures(mine: Callable[..., Mine]) -> None:
+    noisy = STILL | {"noise": [1, 9]}
+    grouped = [addition for _, addition in mine(noisy, clusters=1, neighbors=3).fill(None)[0]]
+    assert sorted((addition.query, addition.rank) for addition in grouped) == [
+        (0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3),
+    ]  # fmt: skip
+    similarities = [addition.similarity for addition in grouped]
+    assert similarities == sorted(similarities, reverse=True)  # to the middle
+
+
+def test_a_parent_that_is_no_training_image_any_more_is_refused(
+    mine: Callable[..., Mine],
+) -> None:
+    here = mine(strategy="random", additions=3)
+    gone = here.manifest["image_id"].iat[0]
+    without = here.manifest[1:].reset_index(drop=True)
+    message = rf"parquet draws candidates from 1 image\(s\), {gone} first, .*`databoost candidates`"
+    with pytest.raises(DatasetError, match=message):
+        replace(here, manifest=without).fill(None)
+    moved = here.manifest.assign(split=["val", *here.manifest["split"][1:]])
+    with pytest.raises(DatasetError, match=message):
+        replace(here, manifest=moved).fill(None)
+
+
+@pytest.mark.parametrize("boost", [{}, {"drop_unlike": 0.5}, {"strategy": "diverse"}])
+def test_candidates_of_another_embedder_are_refused(
+    mine: Callable[..., Mine], boost: dict[str, Any]
+) -> None:
+    here = mine(**boost)
+    write_bytes(here.layout.root / here.params.embedding.weights, b"trained anew")
+    with pytest.raises(DatasetError, match=r"2 numbers by weights of SHA-256 .*another file, or"):
+        here.fill(None)
+    here = mine(**boost)
+    np.save(here.layout.embeddings, np.ones((N, 3), np.float16))
+    with pytest.raises(DatasetError, match=r"vectors of 3 numbers .*or gives 2 numbers: run `data"):
+        here.fill(None)
