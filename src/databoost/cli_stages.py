@@ -131,8 +131,9 @@ STAGE_COMMANDS = (
     stage_command(
         "attribute",
         "Trace what a round fixed and broke to its additions. By nearness: no proof of cause.",
-        reads="data/candidates, embedding.weights, data/rounds/PREVIOUS/dataset, "
-        "data/rounds/PREVIOUS/evaluation/sheet.csv, data/rounds/ROUND/additions.csv and "
+        reads="embedding.weights, data/rounds/PREVIOUS/dataset, "
+        "data/rounds/PREVIOUS/evaluation/sheet.csv, data/rounds/ROUND/manifest.csv, "
+        "data/rounds/ROUND/dataset, data/rounds/ROUND/additions.csv and "
         "data/rounds/ROUND/evaluation/sheet.csv",
         writes="data/rounds/ROUND/attribution",
         round_name="r01",
