@@ -205,7 +205,7 @@ class Layout:
 
     @property
     def embedder(self) -> Path:
-        """Precision that the candidates were embedded in, which depends on the machine."""
+        """What embedded the candidates: its precision, which depends on the machine, and weights."""
         return self.candidates / "embedder.json"
 
     @property

@@ -1,9 +1,13 @@
 """The candidates stage: the same files from either engine, and what a kill leaves of it."""
 
+import json
+
 import pytest
 from projects import REPOSITORY, Project
 from ruamel.yaml import YAML
 
+from databoost.data.files import sha256_of
+from databoost.layout import Layout
 from databoost.sections import CandidatesParams
 
 STAGES = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]
@@ -23,6 +27,8 @@ def test_both_engines_write_the_same_files(project: Project) -> None:
     folder = project.folder / "data" / "candidates"
     local = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(local) == {"recipes.parquet", "embeddings.npy", "embedder.json", "index.ann"}
+    weights = sha256_of(Layout(project.folder).round("r00").checkpoint)
+    assert json.loads(local["embedder.json"])["weights"] == weights
     project.set(candidates__engine="ray")
     assert "300 candidates of" in project.run_stages("candidates")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == local
