@@ -205,7 +205,7 @@ class Layout:
 
     @property
     def embedder(self) -> Path:
-        """What embedded the candidates: its precision, which depends on the machine, and weights."""
+        """Precision, which depends on the machine, and weights that embedded the candidates."""
         return self.candidates / "embedder.json"
 
     @property
