@@ -385,8 +385,8 @@ def test_rounds_stand_side_by_side(folder: Path) -> None:
         ["r01", "3", "1", "1.000", "0.500", "0"],
     ]
     assert shown.stderr == "not complete: r02 (`dvc repro` makes them)\n"
-    lay_round(layout, "r01", accuracy=1.0, stop="nothing_misclassified")
-    assert databoost("rounds").stdout.splitlines()[2].split()[-1] == "nothing_misclassified"
+    lay_round(layout, "r01", accuracy=1.0, stop="no_queries")
+    assert databoost("rounds").stdout.splitlines()[2].split()[-1] == "no_queries"
 
 
 def test_rounds_without_any(folder: Path) -> None:

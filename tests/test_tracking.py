@@ -44,7 +44,7 @@ def layout(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     layout = Layout(tmp_path / "my pröject #1")
     lay_round(layout, "r00")
-    lay_round(layout, "r01", accuracy=1.0, stop="nothing_misclassified")
+    lay_round(layout, "r01", accuracy=1.0, stop="no_queries")
     shutil.copy(empty_store, layout.root / "mlflow.db")
     return layout
 
@@ -119,7 +119,7 @@ def test_a_child_holds_what_the_outputs_of_its_round_hold(layout: Layout) -> Non
         "databoost.key": outcome.key,
         "databoost.round": "r01",
         "databoost.snapshot": snapshot,
-        "databoost.stop": "nothing_misclassified",
+        "databoost.stop": "no_queries",
         "mlflow.parentRunId": seen.parents[0].info.run_id,
         "mlflow.runName": "r01",
         "mlflow.source.name": "databoost",

@@ -31,7 +31,7 @@ from databoost.study.plan import FIRST, PREVIOUS, ROUNDS, SECTIONS, Study, arm_p
 
 Kind = Literal["r00", "candidates", "round"]
 #: Part of every job's name. Raise it with any change of the code that changes what a job computes.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 _PLAIN = ("name", "kind", "arm", "seed", "round", "needs")
 
 
