@@ -40,7 +40,7 @@ run: setup ## round after round until the stop rule holds
 	databoost run
 
 test: setup ## the test suite
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff and mypy --strict
 	ruff check .

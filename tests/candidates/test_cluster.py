@@ -39,23 +39,33 @@ N, SIZE, N_PARENTS = 1_200, 64, 19
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
 
-@pytest.fixture
-def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shards:
-    monkeypatch.setattr(module, "SHARD_SIZE", SIZE)
+def images_in(folder: Path) -> Shards:
+    """Write the parents into a folder, and draw candidates of them."""
     random = np.random.default_rng(0)
-    files = {f"{number}": tmp_path / f"{number}.png" for number in range(N_PARENTS)}
+    files = {f"{number}": folder / f"{number}.png" for number in range(N_PARENTS)}
     for path in files.values():
         write_png(path, random.integers(0, 256, (40, 50, 1), np.uint8))
     rows = pd.DataFrame({"image_id": list(files), "label": ["x"] * N_PARENTS})
     return Shards(make_recipes(0, N, rows, POLICY, ["x"]), files)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> EmbeddingParams:
+def model_in(folder: Path) -> EmbeddingParams:
+    """Write an embedder into a folder."""
     weights = build_model("fixed", 1, seed=0).state_dict()
-    save_checkpoint(tmp_path / "model.ckpt", Checkpoint("fixed", 96, ["x"], 0, weights))
+    save_checkpoint(folder / "model.ckpt", Checkpoint("fixed", 96, ["x"], 0, weights))
     given = PARAMS.embedding.model_copy(update={"weights": "model.ckpt", "batch_size": 24})
     return pick_precision(given, CPU)
+
+
+@pytest.fixture
+def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shards:
+    monkeypatch.setattr(module, "SHARD_SIZE", SIZE)
+    return images_in(tmp_path)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> EmbeddingParams:
+    return model_in(tmp_path)
 
 
 def test_a_node_computes_in_float32_as_this_machine_does(
@@ -71,11 +81,15 @@ def test_a_node_computes_in_float32_as_this_machine_does(
     assert told == [1, "float32"]
 
 
-@pytest.fixture
-def expected(tmp_path: Path, shards: Shards, settings: EmbeddingParams) -> bytes:
-    embedder = load_embedder(settings, tmp_path, CPU)
-    engine = local_engine(POLICY, embedder, settings.batch_size, 1)
-    return written(tmp_path, "local", shards, engine)
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What the local engine writes."""
+    folder = tmp_path_factory.mktemp("local")
+    settings = model_in(folder)
+    engine = local_engine(POLICY, load_embedder(settings, folder, CPU), settings.batch_size, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SHARD_SIZE", SIZE)
+        return written(folder, "local", images_in(folder), engine)
 
 
 def written(folder: Path, name: str, shards: Shards, engine: Engine) -> bytes:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 STUDY = """
 rounds: {rounds}
-additions: 6
+additions: {additions}
 seeds: [0]
 params: {{train.epochs: 1}}
 arms:
@@ -32,11 +32,11 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def planned(project: Project, folder: str, rounds: int) -> Plan:
+def planned(project: Project, folder: str, *additions: int) -> Plan:
     layout = Layout(project.folder)
     params = read_params(layout.params)
     path = project.folder / "study.yaml"
-    path.write_text(STUDY.format(rounds=rounds))
+    path.write_text(STUDY.format(rounds=len(additions), additions=list(additions)))
     return plan_jobs(layout, params, read_study(path, params), StudyPlaces(project.folder / folder))
 
 
@@ -65,7 +65,7 @@ def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.run_stages("ingest", "prepare")
-    plan = planned(project, "broken", rounds=2)
+    plan = planned(project, "broken", 6, 4)
     (chain,) = plan.chains
     _, first, second = chain.jobs
     with monkeypatch.context() as patch:  # r01's model is there, and its evaluation is not
@@ -87,21 +87,21 @@ def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     assert not mined.root.exists()
     assert checkpoint.stat().st_mtime_ns == trained_at
     assert not found(plan)["n_lacking"].any()
-    assert unshared(second) == 6  # what r01 holds too lies on the disk once
+    assert unshared(second) == 4  # what r01 holds too lies on the disk once
 
     project.folder.joinpath("broken").rename(project.folder / "moved")
-    moved = planned(project, "moved", rounds=2)
+    moved = planned(project, "moved", 6, 4)
     assert list(moved.jobs) == list(plan.jobs)
     assert all(job.is_done() for job in moved.jobs.values())
     assert not any(path.readlink().is_absolute() for path in links(project.folder / "moved"))
-    extended = planned(project, "moved", rounds=3)
+    extended = planned(project, "moved", 6, 4, 9)
     assert [job.is_done() for job in extended.jobs.values()] == [True, True, True, True, False]
     done(extended)
 
-    straight = done(planned(project, "straight", rounds=3))
+    straight = done(planned(project, "straight", 6, 4, 9))
     rounds = found(extended)
     assert rounds["round"].tolist() == ["r00", "r01", "r02", "r03"]
-    assert rounds["n_added"].tolist() == [0, 6, 6, 6]
+    assert rounds["n_added"].tolist() == [0, 6, 4, 9]
     pd.testing.assert_frame_equal(rounds, found(straight))
     for name in ("r01", "r02", "r03"):
         one, other = (plan.chains[0].jobs[-1].layout.round(name) for plan in (extended, straight))

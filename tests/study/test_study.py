@@ -129,18 +129,3 @@ def test_an_arm_that_fails_is_told_at_the_end_and_the_others_are_kept(project: P
     assert not verdicts["is_equal_size"].any()
     assert not verdicts["is_more_than_noise"].any()  # one seed
     assert places.picture.exists()
-
-
-def test_rounds_of_different_sizes(project: Project) -> None:
-    project.run_stages("ingest", "prepare")
-    uneven = STUDY.replace("rounds: 1", "rounds: 2").replace("additions: 12", "additions: [5, 9]")
-    uneven = uneven.replace("[0, 1]", "[0]").replace(
-        "none: {boost.strategy: none}", "short: {boost.strategy: random, boost.max_additions: 6}"
-    )
-    (project.folder / "small.yaml").write_text(uneven)
-    project.run(*COMMAND, **NOWHERE)
-    rounds = read_table(StudyPlaces(project.folder / "study").rounds, STUDY_ROUNDS)
-    assert rounds[["arm", "round", "n_added", "n_lacking"]].to_numpy().tolist() == [
-        *(["random", "r00", 0, 0], ["random", "r01", 5, 0], ["random", "r02", 9, 0]),
-        *(["short", "r00", 0, 0], ["short", "r01", 5, 0], ["short", "r02", 6, 3]),
-    ]
