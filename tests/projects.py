@@ -19,6 +19,7 @@ SMALL = {
     "train.accelerator": "cpu",
     "train.threads": 1,
     "candidates.count": 300,
+    "boost.neighbors": 3,
 }
 
 

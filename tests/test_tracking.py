@@ -80,7 +80,7 @@ def test_a_boost_is_one_parent_and_a_child_for_each_round(layout: Layout) -> Non
     assert publish(layout, params) == ["r00", "r01"]
     seen = Seen(layout)
     (parent,) = seen.parents
-    assert parent.info.run_name == "boost nearest 3"
+    assert parent.info.run_name == "boost nearest 10"
     assert parent.info.status == "FINISHED"
     assert parent.data.params == flat_params(params)
     assert [run.info.run_name for run in seen.children] == ["r00", "r01"]
@@ -329,7 +329,7 @@ def test_changed_params_make_a_parent_of_their_own_with_every_round(layout: Layo
     publish(layout, declared())
     assert publish_round(layout, declared(boost={"strategy": "random"}), "r01")
     seen = Seen(layout)
-    assert [run.info.run_name for run in seen.parents] == ["boost nearest 3", "boost random 3"]
+    assert [run.info.run_name for run in seen.parents] == ["boost nearest 10", "boost random 10"]
     assert [run.info.run_name for run in seen.children] == ["r00", "r01"] * 2
     assert seen.points(seen.parents[1])["val/accuracy"] == [(0, 0.5), (1, 1.0)]
 
