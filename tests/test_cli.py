@@ -297,7 +297,8 @@ def test_params_prints_what_set_takes(folder: Path) -> None:
 def test_params_lists_every_fault(folder: Path) -> None:
     path = folder / "params.yaml"
     text = path.read_text(encoding="utf-8")
-    text = re.sub(r"count: \d+", "count: 0", text).replace("  neighbors: 10         # candidates", "  neighbours: 10         # candidates")
+    text = re.sub(r"count: \d+", "count: 0", text)
+    text = text.replace("  neighbors: 10         # cand", "  neighbours: 10         # cand")
     path.write_text(text, encoding="utf-8")
     message = refusal("params")
     assert message.startswith("params.yaml has 3 bad value(s):\n")
