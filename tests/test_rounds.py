@@ -159,6 +159,7 @@ def test_dvc_runs_in_the_project_and_its_failure_is_told(
     assert read_params(layout.params).rounds == ("r00",)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_is_raised_once_dvc_has_ended(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
