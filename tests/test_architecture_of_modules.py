@@ -33,8 +33,8 @@ ORDER = """
     stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
     stages.boost stages.scores stages.attribute stages.map stages.report
     rounds
-    study.places study.plan study.jobs study.work study.worker study.queue study.verdicts
-    study.results study.running
+    study.places study.plan study.jobs study.planner study.work study.worker study.queue
+    study.verdicts study.results study.running
     cli_stages cli_corrections cli_study cli
 """.split()  # noqa: SIM905
 

@@ -11,9 +11,10 @@ from projects import Project
 from databoost.layout import Layout
 from databoost.params import read_params
 from databoost.study import work
-from databoost.study.jobs import Job, Plan, plan_jobs
+from databoost.study.jobs import Job
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import read_study
+from databoost.study.planner import Plan, plan_jobs
 from databoost.study.results import Results
 
 pytestmark = pytest.mark.slow

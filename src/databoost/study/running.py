@@ -14,9 +14,10 @@ from databoost.layout import Layout
 from databoost.outcomes import Outcome, read_outcomes
 from databoost.params import Params
 from databoost.publishing import publish_outcomes
-from databoost.study.jobs import Chain, Job, device_of, plan_jobs, write_order
+from databoost.study.jobs import Chain, Job, write_order
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study
+from databoost.study.planner import device_of, plan_jobs
 from databoost.study.queue import Task, run_queue
 from databoost.study.results import Results, shown_tables
 from databoost.views.study_picture import study_picture

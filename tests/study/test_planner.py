@@ -10,9 +10,10 @@ from databoost.data.files import write_bytes, write_text
 from databoost.errors import DatasetError, WeightsError
 from databoost.layout import Layout
 from databoost.params import Params
-from databoost.study.jobs import Job, Plan, device_of, plan_jobs, read_order, write_order
+from databoost.study.jobs import Job, read_order, write_order
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study
+from databoost.study.planner import Plan, device_of, plan_jobs
 
 ARMS = {
     "none": {"boost.strategy": "none"},
@@ -171,9 +172,9 @@ def test_scores_are_of_those_arms_alone_that_look_at_them(layout: Layout) -> Non
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("databoost.study.jobs.RESULT_VERSION", 0),
+        ("databoost.study.planner.RESULT_VERSION", 0),
         ("torch.__version__", "1.0"),
-        ("databoost.study.jobs.pick_device", lambda settings: torch.device("meta")),
+        ("databoost.study.planner.pick_device", lambda settings: torch.device("meta")),
     ],
 )
 def test_results_of_other_code_and_other_machines_are_not_taken_for_these(
