@@ -123,15 +123,22 @@ def test_what_traces_to_what_is_told_in_the_round(layout: Layout) -> None:
     of_q = {"image_id": "q", "outcome": "fixed", "addition_label": "i"}
     lay(
         layout.round("r01").traces, TRACES,
-        of_q | {"addition_id": "c", "similarity": 0.875, "is_asked": True},
-        of_q | {"addition_id": "d", "similarity": 0.25},
-        {"image_id": "o", "outcome": "newly wrong", "addition_id": "c", "similarity": 0.125},
+        of_q | {"addition_id": "c", "similarity": 0.875, "is_asked": True,
+                "speaks_for": "label"},
+        of_q | {"addition_id": "d", "similarity": 0.25, "speaks_for": "neither"},
+        {"image_id": "o", "outcome": "newly wrong", "addition_id": "c", "similarity": 0.125,
+         "speaks_for": "prediction"},
     )  # fmt: skip
     make_current(layout.round("r01"))
     assert trail_of(layout, "q", ROUNDS)[-1] == (
         "r01",
-        "fixed; traced by nearness, no proof of cause, to c (i, 0.875, fetched for it), "
-        "d (i, 0.250)",
+        "fixed; 1 of 2 additions near it have its label (nearness is no proof of cause): "
+        "c (i, 0.875, fetched for it), d (i, 0.250)",
+    )
+    assert trail_of(layout, "o", ROUNDS)[-1] == (
+        "r01",
+        "newly wrong; 1 of 1 additions near it have the label that it is taken for (nearness is no "
+        "proof of cause): c (, 0.125)",
     )
     assert trail_of(layout, "c", ROUNDS)[-1] == (
         "r01",

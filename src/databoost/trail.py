@@ -20,7 +20,7 @@ from databoost.data.tables import (
 )
 from databoost.errors import DatasetError
 from databoost.layout import Layout, RoundLayout
-from databoost.tracing import read_traces
+from databoost.tracing import LABEL, SPEAKING, read_traces
 
 #: One step of a trail: where (a table or a round), and what stands there.
 Step = tuple[str, str]
@@ -128,7 +128,13 @@ def _traces(here: RoundLayout, image_id: str) -> Iterator[str]:
             f"{', fetched for it' if row.is_asked else ''})"
             for row in rows
         )
-        yield f"{rows[0].outcome}; traced by nearness, no proof of cause, to {', '.join(told)}"
+        outcome = rows[0].outcome
+        n_speaking = sum(row.speaks_for == SPEAKING[outcome] for row in rows)
+        label = "its label" if SPEAKING[outcome] == LABEL else "the label that it is taken for"
+        yield (
+            f"{outcome}; {n_speaking} of {len(rows)} additions near it have {label} (nearness is "
+            f"no proof of cause): {', '.join(told)}"
+        )
     of_addition = _of_image(traces, image_id, "addition_id")
     if of_addition:
         told = (f"{row.image_id} ({row.outcome}, {row.similarity:.3f})" for row in of_addition)
