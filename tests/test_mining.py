@@ -14,9 +14,9 @@ from test_drawing import STILL
 
 from databoost import mining
 from databoost.boosting import stop_reason
-from databoost.candidates.embedding import Embedder, Vectors
+from databoost.candidates.embedding import Embedder, Vectors, embedder_identity
 from databoost.candidates.recipes import make_recipes
-from databoost.data.files import sha256_of, write_bytes, write_json
+from databoost.data.files import write_bytes, write_json
 from databoost.data.images import encode_png, image_id
 from databoost.data.tablefiles import write_table
 from databoost.data.tables import CLASSES
@@ -58,7 +58,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mine]
         recipes = make_recipes(0, N, train, params.candidates, ["i", "v"])
         weights = layout.root / params.embedding.weights
         write_bytes(weights, b"weights")
-        write_json(layout.embedder, {"precision": "float32", "weights": sha256_of(weights)})
+        identity = embedder_identity(params.embedding, Mean(), layout.root)
+        write_json(layout.embedder, {"precision": "float32", **identity})
         vectors = random.normal(size=(N, 2))
         np.save(
             layout.embeddings, (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype("f2")
@@ -169,9 +170,46 @@ def test_candidates_of_another_embedder_are_refused(
 ) -> None:
     here = mine(**boost)
     write_bytes(here.layout.root / here.params.embedding.weights, b"trained anew")
-    with pytest.raises(DatasetError, match=r"2 numbers by weights of SHA-256 .*another file, or"):
+    message = r"embeddings.npy is by another embedder .*\(weights: \w{64}, now \w{64}\): run `data"
+    with pytest.raises(DatasetError, match=message):
         here.fill(None)
     here = mine(**boost)
     np.save(here.layout.embeddings, np.ones((N, 3), np.float16))
-    with pytest.raises(DatasetError, match=r"vectors of 3 numbers .*or gives 2 numbers: run `data"):
+    with pytest.raises(DatasetError, match=r"\(dimension: 3, now 2\): run `databoost candidates`"):
+        here.fill(None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("pixels", "unit", r"\(pixels: bytes, now unit\)"),
+        (
+            "architecture",
+            "resnet18",
+            r"\(architecture: onnx, now resnet18; pixels: bytes, now None\)",
+        ),
+    ],
+)
+def test_candidates_of_other_settings_of_the_embedder_are_refused(
+    mine: Callable[..., Mine], setting: str, value: str, message: str
+) -> None:
+    here = mine(additions=2)
+    embedding = here.params.embedding.model_copy(update={"architecture": "onnx", "pixels": "bytes"})
+    here = replace(here, params=here.params.model_copy(update={"embedding": embedding}))
+    identity = embedder_identity(embedding, Mean(), here.layout.root)
+    write_json(here.layout.embedder, {"precision": "float32", **identity})
+    assert len(here.fill(None)[0]) == 2
+    other = here.params.model_copy(
+        update={"embedding": embedding.model_copy(update={setting: value})}
+    )
+    with pytest.raises(DatasetError, match=message):
+        replace(here, params=other).fill(None)
+
+
+def test_candidates_at_another_input_size_are_refused(
+    mine: Callable[..., Mine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = mine()
+    monkeypatch.setattr(Mean, "image_size", 16)
+    with pytest.raises(DatasetError, match=r"\(image_size: 8, now 16\)"):
         here.fill(None)

@@ -28,6 +28,7 @@ from databoost.candidates.embedding import (
     Embedder,
     Vectors,
     embed_files,
+    embedder_identity,
     load_exact_embedder,
 )
 from databoost.candidates.exact import Embeddings, Queries
@@ -36,7 +37,7 @@ from databoost.candidates.reranking import DEEPEST, Reranking, embed_some
 from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
 from databoost.clusters import Places, error_clusters, share_out
 from databoost.data.datasets import read_classes
-from databoost.data.files import read_json, sha256_of
+from databoost.data.files import read_json
 from databoost.drawing import Contents, draw_additions, draw_candidates, files_of
 from databoost.errors import DatasetError
 from databoost.fidelity import least_like, parent_similarities
@@ -293,13 +294,14 @@ class Mine:
         """Load the embedder; what is compared to the last digit is embedded in float32."""
         settings, root = self.params.embedding, self.layout.root
         embedder = load_exact_embedder(settings, root, pick_device(self.params.train))
-        made = read_json(self.layout.embedder).get("weights")
-        length = self._embeddings.shape[1]
-        if made != sha256_of(root / settings.weights) or embedder.dimension != length:
+        made = read_json(self.layout.embedder) | {"dimension": self._embeddings.shape[1]}
+        now = embedder_identity(settings, embedder, root)
+        other = [key for key in now if made.get(key) != now[key]]
+        if other:
+            differences = "; ".join(f"{key}: {made.get(key)}, now {now[key]}" for key in other)
             raise DatasetError(
-                f"{self.layout.embeddings} holds vectors of {length} numbers by weights of SHA-256 "
-                f"{made}; embedding.weights {settings.weights} is another file, or gives "
-                f"{embedder.dimension} numbers: run `databoost candidates`, or restore the embedder"
+                f"{self.layout.embeddings} is by another embedder than params.yaml names now "
+                f"({differences}): run `databoost candidates`, or restore the embedder"
             )
         return embedder
 

@@ -164,6 +164,15 @@ def test_shards_may_be_finished_in_any_order(tmp_path, shards, expected):
     )
 
 
+def test_the_disk_has_room_for_the_array_before_it_is_filled(tmp_path, shards):
+    path = tmp_path / "embeddings.npy"
+    with pytest.raises(FileNotFoundError, match=r"00000\.npy"):
+        write_embeddings(path, shards, 100_000, tmp_path)
+    size = path.stat().st_size
+    assert size > N * 200_000
+    assert path.stat().st_blocks * 512 >= size
+
+
 def test_an_engine_that_loses_or_doubles_a_shard_is_noticed(tmp_path, shards):
     local = threads(MeanAndCorner(), 1)
 

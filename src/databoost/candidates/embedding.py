@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from databoost.data.files import sha256_of
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.errors import ParamsError, WeightsError
@@ -226,6 +227,24 @@ def load_exact_embedder(params: EmbeddingParams, root: Path, device: torch.devic
     :func:`load_embedder`.
     """
     return load_embedder(params.model_copy(update={"precision": "float32"}), root, device)
+
+
+def embedder_identity(params: EmbeddingParams, embedder: Embedder, root: Path) -> dict[str, Any]:
+    """Say what its vectors depend on, beside the precision: those of another differ.
+
+    Returns
+    -------
+    dict
+        ``architecture``; ``weights``: SHA-256 of the file; ``image_size`` in pixels, as it is used;
+        ``pixels``, None where the section's is of no effect; ``dimension`` of the vectors.
+    """
+    return {
+        "architecture": params.architecture,
+        "weights": sha256_of(root / params.weights),
+        "image_size": embedder.image_size,
+        "pixels": params.pixels if params.architecture == "onnx" else None,
+        "dimension": embedder.dimension,
+    }
 
 
 def embed_files(embedder: Embedder, files: ImageFiles, batch_size: int) -> Vectors:

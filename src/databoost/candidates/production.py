@@ -8,6 +8,7 @@ that no shard is worked on twice, whatever is killed.
 
 import hashlib
 import io
+import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
@@ -91,9 +92,17 @@ def write_embeddings(path: Path, shards: Shards, dimension: int, state: Path) ->
         The new ``.npy`` file: (N, D) float16 unit vectors.
     dimension, state
         As in :func:`embed_candidates`, which is done.
+
+    Raises
+    ------
+    OSError
+        If the disk has no room for it.
     """
     shape = (len(shards.recipes), dimension)
     np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    with path.open("r+b") as stream:
+        # Else a disk that is full ends the process by a signal, in the middle of the array.
+        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
     for number in range(len(shards)):
         # Opened anew each time: pages that were written count as ours until then.
         embeddings = np.lib.format.open_memmap(path, mode="r+")

@@ -6,7 +6,12 @@ import shutil
 import torch
 
 from databoost.candidates.cluster import ray_engine
-from databoost.candidates.embedding import Embedder, load_embedder, pick_precision
+from databoost.candidates.embedding import (
+    Embedder,
+    embedder_identity,
+    load_embedder,
+    pick_precision,
+)
 from databoost.candidates.production import (
     Engine,
     embed_candidates,
@@ -18,7 +23,7 @@ from databoost.candidates.recipes import make_recipes
 from databoost.candidates.search import build_index, load_embeddings
 from databoost.candidates.shards import Shards
 from databoost.data.datasets import read_classes, read_manifest
-from databoost.data.files import sha256_of, whole_folder, write_json
+from databoost.data.files import whole_folder, write_json
 from databoost.data.tablefiles import write_recipes
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
@@ -60,8 +65,8 @@ def candidates(layout: Layout, params: Params) -> None:
     torch.set_num_threads(params.train.threads)
     with whole_folder(layout.candidates) as part:
         write_recipes(part / layout.recipes.name, recipes)
-        embedded = {"precision": settings.precision, "weights": sha256_of(weights)}
-        write_json(part / layout.embedder.name, embedded)
+        identity = embedder_identity(settings, embedder, layout.root)
+        write_json(part / layout.embedder.name, {"precision": settings.precision, **identity})
         embeddings = part / layout.embeddings.name
         write_embeddings(embeddings, shards, embedder.dimension, state)
         build_index(load_embeddings(embeddings), part / layout.index.name, params.search)
