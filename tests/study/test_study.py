@@ -61,6 +61,9 @@ def test_a_study_survives_a_kill_and_ends_in_verdicts(project: Project) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained(places)}
 
     told = project.run(*COMMAND, **NOWHERE)
+    assert re.match(
+        r"\d job\(s\) to do, 2 at a time; .* study/jobs/r00-\S+\.log first\n", told.stdout
+    )
     assert "[8/8]" in told.stdout
     assert "paired differences of test accuracy" in told.stdout
     assert "`databoost study` logs every round" in told.stderr
@@ -100,6 +103,7 @@ def test_a_study_survives_a_kill_and_ends_in_verdicts(project: Project) -> None:
     again = project.run(*COMMAND, **NOWHERE)  # everything is there: nothing is started
     assert [path.read_bytes() for path in results] == written
     assert "paired differences" in again.stdout
+    assert "to do" not in again.stdout
 
 
 def test_an_arm_that_fails_is_told_at_the_end_and_the_others_are_kept(project: Project) -> None:

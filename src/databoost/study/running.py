@@ -56,9 +56,12 @@ def run_study(
         jobs = list(plan.jobs.values())
         results = Results(plan.chains)
         _tell(results, places)
+        tasks = _tasks(jobs, places)
+        n_workers = n_workers or usual_workers(jobs)
+        if tasks:
+            print(_beginning(tasks, n_workers), flush=True)
         try:
-            n_workers = n_workers or usual_workers(jobs)
-            failed = run_queue(_tasks(jobs, places), n_workers, lambda: _tell(results, places))
+            failed = run_queue(tasks, n_workers, lambda: _tell(results, places))
         finally:  # also when it is interrupted: what is there can be looked at
             text = _finish(results, places, study)
         for chain in plan.chains:
@@ -99,6 +102,14 @@ def _tasks(jobs: list[Job], places: StudyPlaces) -> list[Task]:
                 Task(job.name, command, places.log(job.name), job.needs, _environment(job))
             )
     return tasks
+
+
+def _beginning(tasks: list[Task], n_workers: int) -> str:
+    at_once = min(n_workers, len(tasks))
+    return (
+        f"{len(tasks)} job(s) to do, {at_once} at a time; a line follows for each round that is "
+        f"finished, and how far each job is says its log, {tasks[0].log} first"
+    )
 
 
 def _environment(job: Job) -> dict[str, str]:
