@@ -151,6 +151,9 @@ def test_told_in_few_words() -> None:
     assert told_of_image(rows[rows["image_id"] == "f"]) == (
         "v e… 0.960, i c… 0.800, x d… 0.800, i a… 0.280 (fetched)"
     )
+    of_f = rows[rows["image_id"] == "f"]
+    many = pd.concat([of_f, of_f.tail(1), of_f.tail(1)])
+    assert told_of_image(many).endswith(", i a… 0.280 (fetched), 2 more (fetched)")
     of_c = rows[rows["addition_id"] == "c"]
     assert told_of_addition(of_c, "s") == "asked for by s; near 1 fixed, 1 newly wrong"
     assert told_of_addition(of_c, "") == "near 1 fixed, 1 newly wrong"

@@ -20,6 +20,8 @@ from databoost.params import round_name, round_number
 
 #: Nearest additions that an image is traced to, beside those fetched for it.
 TRACED = 3
+#: Additions that a cell of a sheet names, at most: all that are not fetched, and one more.
+_TOLD = TRACED + 1
 #: What the label of an addition speaks for.
 LABEL, PREDICTION, NEITHER = "label", "prediction", "neither"
 #: What an addition has to speak for, to have a part in an outcome.
@@ -179,16 +181,21 @@ def speaking(traces: pd.DataFrame) -> pd.DataFrame:
 def told_of_image(rows: pd.DataFrame) -> str:
     """Tell briefly what an image traces to: ``vii 0af2… 0.931, v 77b0… 0.914 (fetched)``.
 
+    Of many that were fetched for it, the nearest are named and the others counted.
+
     Parameters
     ----------
     rows
         ``TRACES`` of one image.
     """
-    return ", ".join(
+    told = [
         f"{row.addition_label} {str(row.addition_id)[:4]}… {row.similarity:.3f}"
         f"{' (fetched)' if row.is_asked else ''}"
-        for row in rows.itertuples()
-    )
+        for row in rows.head(_TOLD).itertuples()
+    ]
+    if len(rows) > _TOLD:
+        told.append(f"{len(rows) - _TOLD} more (fetched)")
+    return ", ".join(told)
 
 
 def told_of_addition(rows: pd.DataFrame, query_id: str) -> str:
