@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from handmade_rounds import declared
 
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import STUDY_ARMS, STUDY_ROUNDS, VERDICTS
+from databoost.study import results as module
+from databoost.study.jobs import Chain, Job
 from databoost.study.places import StudyPlaces
 from databoost.study.results import Results, shown_tables
+from databoost.study.verdicts import Correct
 
 
 def tables(*equal: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -45,6 +50,40 @@ def test_sizes_and_the_number_of_comparisons_are_printed() -> None:
     assert "unequal" not in shown_tables(*tables(False, True))
     arms, verdicts = tables(True)
     assert "comparison" not in shown_tables(arms, verdicts.iloc[:0])
+
+
+def test_the_best_arm_is_printed_first() -> None:
+    lines = shown_tables(*tables(True)).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["arm", "b", "a"]
+
+
+def job(arm: str, name: str) -> Job:
+    return Job(f"{arm}-{name}", "round", Path("job"), Path("start"), declared(), arm, 0, name)
+
+
+def test_arms_are_compared_in_their_order_whichever_ends_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: set[str] = set()
+
+    def read(job: Job) -> tuple[dict[str, object], Correct]:
+        row: dict[str, object] = dict.fromkeys(STUDY_ROUNDS.columns, 0)
+        is_right = pd.Series([job.arm == "long", True], index=["t1", "t2"])
+        return row | {"arm": job.arm, "round": job.round, "stop": ""}, is_right
+
+    monkeypatch.setattr(module, "_read", read)
+    monkeypatch.setattr(Job, "is_done", lambda self: self.name in ended)
+    chains = [Chain(arm, 0, (job(arm, "r00"), job(arm, "r01"))) for arm in ("long", "short")]
+    results = Results(chains)
+    ended |= {"short-r00", "short-r01"}
+    assert len(results.look()) == 2
+    ended |= {"long-r00", "long-r01"}
+    assert len(results.look()) == 2
+    assert list(results.correct()) == [
+        (arm, name) for arm in ("long", "short") for name in ("r00", "r01")
+    ]
+    (verdict,) = module.verdict_rows(results.rounds(), results.correct()).to_dict("records")
+    assert (verdict["arm"], verdict["other_arm"], verdict["difference"]) == ("long", "short", 0.5)
 
 
 def test_without_a_finished_round_the_tables_stay_as_they_are(tmp_path: Path) -> None:

@@ -84,7 +84,12 @@ def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     trained_at = checkpoint.stat().st_mtime_ns
     with monkeypatch.context() as patch:
         patch.setattr(work, "candidates", lambda *_: pytest.fail("embedded twice"))
-        done(plan)
+        patch.setattr(work, "train", killing(work.train, "r02"))
+        with pytest.raises(Killed):
+            done(plan)
+    assert not mined.root.exists()
+    mined.embeddings.parent.mkdir(parents=True)  # as a kill leaves it that comes after the boost
+    done(plan)
     assert not mined.root.exists()
     assert checkpoint.stat().st_mtime_ns == trained_at
     assert not found(plan)["n_lacking"].any()

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from handmade_rounds import declared, lay_round
 
+from databoost import cli_study
 from databoost.errors import DataboostError
 from databoost.layout import Layout
 from databoost.outcomes import Outcome
+from databoost.params import Params
 from databoost.sections import TrainParams
 from databoost.study import running
 from databoost.study.jobs import Chain, Job
+from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study
+from databoost.study.planner import Plan
 from databoost.study.running import run_study, usual_workers
 
 
@@ -44,7 +49,7 @@ def test_jobs_that_share_a_gpu_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_job_has_no_more_threads_than_its_parameters_say(tmp_path: Path) -> None:
-    (task,) = running._tasks([job("cpu")], running.StudyPlaces(tmp_path))
+    (task,) = running._tasks([job("cpu")], StudyPlaces(tmp_path))
     assert task.environment == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"}
 
 
@@ -53,12 +58,17 @@ def test_every_round_is_told_with_its_own_additions(tmp_path: Path) -> None:
     lay_round(layout, "r00")
     lay_round(layout, "r01")
 
-    def told(*additions: int) -> list[Outcome]:
+    def told(*additions: int, name: str = "a-r01") -> list[Outcome]:
         first = replace(
             job("cpu"), root=tmp_path, params=declared(boost={"additions": additions[0]})
         )
         later = [
-            replace(first, round=f"r0{number}", params=declared(boost={"additions": n_additions}))
+            replace(
+                first,
+                name=name,
+                round=f"r0{number}",
+                params=declared(boost={"additions": n_additions}),
+            )
             for number, n_additions in enumerate(additions, 1)
         ]
         return running._outcomes(Chain("a", 0, (first, *later)))
@@ -69,3 +79,64 @@ def test_every_round_is_told_with_its_own_additions(tmp_path: Path) -> None:
     other, another, longer = told(4, 9), told(4, 12), told(4, 4)
     assert len({one[0].boost_key, other[0].boost_key, another[0].boost_key}) == 3
     assert longer[0].boost_key == one[0].boost_key
+    # Another arm is another run, although its first round has the same parameters.
+    assert told(4, name="b-r01")[0].boost_key != one[0].boost_key
+
+
+def test_what_is_done_is_written_when_a_study_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    study = Study.model_validate({"rounds": 1, "additions": 1, "seeds": [0], "arms": {"a": {}}})
+    monkeypatch.setattr(running, "plan_jobs", lambda *_: Plan({}, ()))
+    monkeypatch.setattr(running, "run_queue", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(Layout(tmp_path), declared(), study, tmp_path / "study", 1)
+    places = StudyPlaces(tmp_path / "study")
+    assert places.rounds.exists()
+    assert places.arms.exists()
+    assert places.verdicts.exists()
+
+
+def test_runs_are_logged_to_an_experiment_of_the_study_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study.model_validate({"rounds": 1, "additions": 1, "seeds": [0], "arms": {"a": {}}})
+    first = job("cpu")
+    chain = Chain("a", 0, (first, replace(first, round="r01")))
+    logged: list[tuple[str, list[Outcome], str]] = []
+    monkeypatch.setattr(running, "plan_jobs", lambda *_: Plan({}, (chain,)))
+    monkeypatch.setattr(running, "_tell", lambda *_: None)
+    monkeypatch.setattr(running, "_finish", lambda *_: "the tables")
+    monkeypatch.setattr(running, "_outcomes", lambda _: [])
+    monkeypatch.setattr(Job, "is_done", lambda _: True)
+
+    def publish(_: Layout, params: Params, outcomes: list[Outcome], command: str) -> None:
+        logged.append((params.tracking.experiment, outcomes, command))
+
+    monkeypatch.setattr(running, "publish_outcomes", publish)
+    folder = tmp_path / "sizes"
+    assert run_study(Layout(tmp_path), declared(), study, folder, 1) == "the tables"
+    assert logged == [("databoost sizes", [], "databoost study")]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [([], ".databoost/studies/first"), (["--output", "x/y"], "x/y")]
+)
+def test_a_study_lies_in_a_folder_of_its_name_unless_told(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], expected: str
+) -> None:
+    folders: list[Path] = []
+
+    def run(layout: Layout, params: Params, plan: object, folder: Path, workers: object) -> str:
+        folders.append(folder)
+        return "the tables"
+
+    monkeypatch.setattr(cli_study, "open_project", lambda: (Layout(Path()), declared()))
+    monkeypatch.setattr("databoost.study.plan.read_study", lambda *_: None)
+    monkeypatch.setattr("databoost.study.running.run_study", run)
+    done = CliRunner().invoke(cli_study.study, ["studies/first.yaml", *options])
+    assert done.output == f"the tables\nresults: {expected}\n"
+    assert folders == [Path(expected)]

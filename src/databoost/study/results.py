@@ -55,22 +55,27 @@ class Results:
 
     def rounds(self) -> pd.DataFrame:
         """Give ``STUDY_ROUNDS``: by arm, seed and round."""
-        rows = [
-            self._rows[job.arm, job.seed, job.round]
-            for chain in self.chains
-            for job in chain.jobs
-            if (job.arm, job.seed, job.round) in self._rows
-        ]
+        rows = [self._rows[job.arm, job.seed, job.round] for job in self._finished()]
         return STUDY_ROUNDS.frame(
             {column: [row[column] for row in rows] for column in STUDY_ROUNDS.columns}
         )
 
     def correct(self) -> Mapping[tuple[str, str], Mapping[int, Correct]]:
-        """Say for (arm, round), by seed, which test images are right."""
+        """Say for (arm, round), by seed, which test images are right; in the order of the arms."""
         found: dict[tuple[str, str], dict[int, Correct]] = {}
-        for (arm, seed, name), is_correct in self._correct.items():
-            found.setdefault((arm, name), {})[seed] = is_correct
+        for job in self._finished():
+            is_correct = self._correct[job.arm, job.seed, job.round]
+            found.setdefault((job.arm, job.round), {})[job.seed] = is_correct
         return found
+
+    def _finished(self) -> list[Job]:
+        """List the jobs that were read, in the order of the chains, not in that of their ends."""
+        return [
+            job
+            for chain in self.chains
+            for job in chain.jobs
+            if (job.arm, job.seed, job.round) in self._rows
+        ]
 
     def write_rounds(self, places: StudyPlaces) -> None:
         """Write ``STUDY_ROUNDS``: of what is finished, as soon as it is."""

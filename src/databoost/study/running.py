@@ -141,10 +141,10 @@ def _outcomes(chain: Chain) -> list[Outcome]:
         for job in chain.jobs
         for outcome in read_outcomes(job.layout, job.params, [job.round])
     ]
-    if len(set(chain.schedule)) > 1:
-        # Other sizes of the rounds are another boost, although r00's parameters are the same.
-        sizes = "-".join(map(str, chain.schedule))
-        outcomes[0] = replace(outcomes[0], boost_key=f"{outcomes[0].boost_key}-{sizes}")
+    # Another boost than others that begin with the same r00, or with rounds of other sizes.
+    sizes = chain.schedule if len(set(chain.schedule)) > 1 else ()
+    key = "-".join([outcomes[0].boost_key, chain.jobs[1].name, *map(str, sizes)])
+    outcomes[0] = replace(outcomes[0], boost_key=key)
     return outcomes
 
 

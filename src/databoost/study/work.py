@@ -53,6 +53,7 @@ def _do_round(job: Job) -> None:
         _link(layout.scores, job.scores)
     if not layout.round(job.round).boost.exists():
         _boost(job)
+    shutil.rmtree(_mined(job), ignore_errors=True)
     _share_images(layout, job.params.boosts[job.round].previous, job.round)
     _train_and_evaluate(job)
 
@@ -63,13 +64,16 @@ def _boost(job: Job) -> None:
     if mined is not None:
         weights = job.params.embedding.weights
         if weights.startswith(ROUNDS) and layout.root / weights != layout.round(FIRST).checkpoint:
-            mined = job.root / "mined"
+            mined = _mined(job)
             if not Layout(mined).candidates.exists():
                 _embed(mined, job.start, job.root, job.params)
         _link(layout.candidates, Layout(mined).candidates)
     boost(layout, job.params, job.round)
-    if mined is not None and mined != job.candidates:
-        shutil.rmtree(mined)
+
+
+def _mined(job: Job) -> Path:
+    """Project of the candidates as a later round's own model sees them, until it is boosted."""
+    return job.root / "mined"
 
 
 def _share_images(layout: Layout, previous: str, name: str) -> None:
