@@ -69,8 +69,10 @@ BEFORE = sheet(
     ("d", "v", "v", 0.1),  # right all along
     ("e", "v", "i", 3.0),  # will be fixed
     ("f", "v", "i", 2.0),  # stays, as long as b wrong as before
+    ("g", "v", "v", 0.2),  # breaks, less than c, though its loss was the higher one
 )
 AFTER = sheet(
+    ("g", "v", "i", 3.0),
     ("f", "v", "x", 1.0),
     ("e", "v", "v", 0.1),
     ("d", "v", "v", 0.1),
@@ -98,6 +100,7 @@ def test_outcomes_by_kind_then_worst_first_then_by_id() -> None:
         ["b", STILL_WRONG],
         ["f", STILL_WRONG],
         ["c", NEWLY_WRONG],
+        ["g", NEWLY_WRONG],
     ]
     assert failures.iloc[3].to_dict() == {
         "image_id": "f",
@@ -117,7 +120,7 @@ def test_the_training_images_are_left_out() -> None:
 
 def test_a_transition_counts_and_sorts_what_was_fetched() -> None:
     told = compared()
-    assert [told.count(outcome) for outcome in (FIXED, STILL_WRONG, NEWLY_WRONG)] == [2, 2, 1]
+    assert [told.count(outcome) for outcome in (FIXED, STILL_WRONG, NEWLY_WRONG)] == [2, 2, 2]
     assert told.fetched["image_id"].tolist() == ["n1", "n2", "n3", "n4"]
     assert (told.before, told.after) == ("r00", "r01")
 
@@ -125,7 +128,7 @@ def test_a_transition_counts_and_sorts_what_was_fetched() -> None:
 def test_counts_by_class_name_every_class() -> None:
     assert compared().by_class.to_numpy().tolist() == [
         ["i", 2, 2, 1, 1, 0, 1],
-        ["v", 4, 2, 1, 1, 1, 3],
+        ["v", 5, 2, 1, 1, 2, 3],
         ["x", 0, 0, 0, 0, 0, 0],
     ]
 
@@ -155,5 +158,5 @@ def test_random_additions_were_fetched_for_none() -> None:
 
 def test_rounds_of_different_validation_images_are_refused() -> None:
     other = sheet(("a", "i", "i", 0.1), ("b", "v", "v", 0.1))
-    with pytest.raises(DatasetError, match=r"r00 and r02 .*labels \(5 image\(s\) differ"):
-        failure_outcomes("r00", "r02", BEFORE, other)  # b has another label, four are missing
+    with pytest.raises(DatasetError, match=r"r00 and r02 .*labels \(6 image\(s\) differ"):
+        failure_outcomes("r00", "r02", BEFORE, other)  # b has another label, five are missing

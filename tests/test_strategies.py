@@ -87,7 +87,7 @@ def test_balanced_goes_on_without_a_class_that_is_used_up_and_keeps_the_cap():
 
 def test_hardest_takes_what_is_wrong_by_loss_and_nothing_else():
     # Columns: log-probabilities of the classes 0 and 1; all candidates have label 0.
-    judged = np.array([4, 2, 7, 5, 0])
+    judged = np.array([4, 5, 7, 2, 0])
     shares = np.array([[0.9, 0.1], [0.25, 0.75], [0.125, 0.875], [0.25, 0.75], [0.01, 0.99]])
     pool = make_pool(8, used=(0,))
     assert ids(choose_hardest(9, judged, np.log(shares), pool)) == [7, 2, 5]
