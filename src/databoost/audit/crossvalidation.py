@@ -40,13 +40,10 @@ class Fold:
         (n,) int64, positions of the images that it was not trained on.
     log_probabilities
         (n_epochs, n, n_classes) float32, of the held-out images after every epoch.
-    features
-        (N, n_features) float32, of all images after the last epoch, unit vectors.
     """
 
     heldout: npt.NDArray[np.int64]
     log_probabilities: npt.NDArray[np.float32]
-    features: npt.NDArray[np.float32]
 
 
 def stratified_folds(
@@ -223,7 +220,7 @@ def _trained_fold(
                 f"scores.learning_rate {settings.learning_rate}; lower the rate"
             )
         bar.update()
-    return Fold(heldout, np.stack(said), _features(network, examples.images))
+    return Fold(heldout, np.stack(said))
 
 
 def _follow_quickly(network: nn.Module) -> None:
@@ -240,25 +237,9 @@ def _judged(network: Classifier, images: TapStore, which: torch.Tensor) -> npt.N
         return cast(npt.NDArray[np.float32], torch.cat(logits).log_softmax(dim=1).cpu().numpy())
 
 
-def _features(network: Classifier, images: TapStore) -> npt.NDArray[np.float32]:
-    network.eval()
-    with torch.inference_mode():
-        found = [
-            network.features(images.batch(slice(start, start + _BATCH)))
-            for start in range(0, len(images), _BATCH)
-        ]
-        unit = nn.functional.normalize(torch.cat(found), dim=1)
-    return cast(npt.NDArray[np.float32], unit.cpu().numpy())
-
-
 def _packed(fold: Fold) -> bytes:
     stream = io.BytesIO()
-    np.savez(
-        stream,
-        heldout=fold.heldout,
-        log_probabilities=fold.log_probabilities,
-        features=fold.features,
-    )
+    np.savez(stream, heldout=fold.heldout, log_probabilities=fold.log_probabilities)
     return stream.getvalue()
 
 
@@ -266,6 +247,6 @@ def _unpacked(path: Path) -> Fold | None:
     """Read a finished fold; None if there is none, or none that can be read."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return Fold(arrays["heldout"], arrays["log_probabilities"], arrays["features"])
+            return Fold(arrays["heldout"], arrays["log_probabilities"])
     except (OSError, ValueError, EOFError, KeyError, BadZipFile):
         return None
