@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from databoost.data.images import read_image
 from databoost.data.resizing import TapStore
 from databoost.errors import ParamsError
+from databoost.model import architectures
 from databoost.model.architectures import (
     FIXED,
     Classifier,
@@ -171,3 +173,15 @@ def test_refusal_says_what_a_model_does_not_take_and_leaves_it_alone():
     assert refusal(model, 32, 1, is_training=False) == ""
     assert "more than 1 value per channel" in refusal(model, 32, 1, is_training=True)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_inputs_are_scaled_as_published_weights_expect():
+    for name in architecture_names():
+        if name == FIXED:
+            continue
+        wanted = next(iter(torchvision.models.get_model_weights(name))).transforms()
+        mean, std = (torch.tensor(values) * 255 for values in (wanted.mean, wanted.std))
+        if name in ("googlenet", "inception_v3"):  # these scale once more by themselves
+            mean = std = torch.full((3,), 127.5)
+        for found, expected in zip(architectures._input_scale(name), (mean, std), strict=True):
+            torch.testing.assert_close(torch.tensor(found), expected, msg=name)

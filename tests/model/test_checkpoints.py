@@ -40,6 +40,17 @@ def test_model_has_the_weights_and_is_in_evaluation_mode():
         assert torch.equal(model(images), source(images))
 
 
+def test_a_model_that_asks_which_version_saved_it_is_loaded_again(tmp_path):
+    source = build_model("mnasnet0_5", 2, seed=1).eval()
+    save_checkpoint(
+        tmp_path / "best.ckpt", Checkpoint("mnasnet0_5", 32, ["a", "b"], 0, source.state_dict())
+    )
+    model = load_checkpoint(tmp_path / "best.ckpt").model()
+    images = torch.rand((2, 3, 32, 32)) * 255
+    with torch.inference_mode():
+        assert torch.equal(model(images), source(images))
+
+
 SAVE = """
 import sys
 from pathlib import Path

@@ -24,6 +24,7 @@ from databoost.model.architectures import (
     IMAGENET_STD,
     architecture_names,
     build_model,
+    load_weights,
     refusal,
 )
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, load_tensors
@@ -293,7 +294,10 @@ def load_embedder(params: EmbeddingParams, root: Path, device: torch.device) -> 
         )
     model = build_model(params.architecture, 1, seed=0)
     weights = load_tensors(path)
-    _load_body(model.body, weights, params)
+    try:
+        load_weights(model.body, weights)
+    except WeightsError as error:
+        raise WeightsError(f"{params.weights} holds no {params.architecture}: {error}") from error
     size = params.image_size or _USUAL_SIZE
     reason = refusal(model, size, 1, is_training=False)
     if reason:
@@ -326,19 +330,3 @@ def _embedder_of_checkpoint(
     return TorchEmbedder(
         _Features(model), checkpoint.image_size, model.n_features, device, params.precision
     )
-
-
-def _load_body(body: nn.Module, weights: object, params: EmbeddingParams) -> None:
-    expected = body.state_dict()
-    if not isinstance(weights, dict) or not set(expected) <= set(weights):
-        lacking = sorted(set(expected) - set(weights if isinstance(weights, dict) else ()))
-        raise WeightsError(
-            f"{params.weights} holds no {params.architecture}: {len(lacking)} of its "
-            f"{len(expected)} arrays are missing, {lacking[0]} first"
-        )
-    try:
-        body.load_state_dict({name: weights[name] for name in expected})
-    except RuntimeError as error:
-        raise WeightsError(f"{params.weights} does not fit {params.architecture}: {error}") from (
-            error
-        )

@@ -1,12 +1,17 @@
 """The models that never change: the competition's fixed model, and torchvision's by name."""
 
 import copy
+import re
+from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import nn
 
-from databoost.errors import ParamsError
+from databoost.errors import ParamsError, WeightsError
+
+#: A number for each colour channel.
+Three = tuple[float, float, float]
 
 FIXED = "fixed"
 #: Means that Keras' ``caffe`` preprocessing takes off blue, green and red.
@@ -14,6 +19,11 @@ _CAFFE_BGR = (103.939, 116.779, 123.68)
 #: Mean and standard deviation of ImageNet's red, green and blue, for values from 0 to 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+#: Architectures whose published weights know values from -1 to 1.
+_HALVED = ("efficientnet_v2_l", "googlenet", "inception_v3")
+_COUNT = ".num_batches_tracked"
+#: Names in DenseNet's published files that PyTorch no longer allows: ``norm.1`` for ``norm1``.
+_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)")
 
 
 class Classifier(nn.Module):
@@ -39,8 +49,8 @@ class Classifier(nn.Module):
         body: nn.Module,
         n_features: int,
         n_classes: int,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        mean: Three,
+        std: Three,
         reverse_channels: bool = False,
     ) -> None:
         super().__init__()
@@ -162,14 +172,42 @@ def build_model(architecture: str, n_classes: int, seed: int) -> Classifier:
             nn.init.zeros_(model.head.bias)
         else:
             body, n_features = _torchvision_body(architecture)
-            model = Classifier(
-                body,
-                n_features,
-                n_classes,
-                tuple(255 * value for value in IMAGENET_MEAN),  # type: ignore[arg-type]
-                tuple(255 * value for value in IMAGENET_STD),  # type: ignore[arg-type]
-            )
+            model = Classifier(body, n_features, n_classes, *_input_scale(architecture))
     return model.to(memory_format=torch.channels_last)
+
+
+def load_weights(module: nn.Module, weights: object) -> None:
+    """Load named arrays into a module, as they were saved or as torchvision publishes them.
+
+    Counts of batches, which older files lack and no evaluation needs, may be missing; further
+    arrays, a head's say, are left out.
+
+    Parameters
+    ----------
+    weights
+        A dict of tensors by name; of anything else all arrays are missing.
+
+    Raises
+    ------
+    WeightsError
+        If arrays are missing or of another shape.
+    """
+    own = module.state_dict()
+    items = weights.items() if isinstance(weights, dict) else ()
+    given = {_DENSE_LAYER.sub(r"\1\2", str(name)): value for name, value in items}
+    wanted = [name for name in own if not name.endswith(_COUNT)]
+    lacking = [name for name in wanted if name not in given]
+    if lacking:
+        raise WeightsError(
+            f"{len(lacking)} of {len(wanted)} arrays are missing, {lacking[0]} first"
+        )
+    state = OrderedDict((name, given.get(name, value)) for name, value in own.items())
+    # Some modules ask which version of theirs saved the arrays: the one that is here.
+    state._metadata = own._metadata  # type: ignore[attr-defined]
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(str(error)) from error
 
 
 def refusal(model: Classifier, image_size: int, n_images: int, is_training: bool) -> str:
@@ -190,6 +228,15 @@ def refusal(model: Classifier, image_size: int, n_images: int, is_training: bool
 def _batch_norm(n_channels: int) -> nn.BatchNorm2d:
     # As Keras' ResNet-50 sets it; Keras' momentum 0.99 is 0.01 in PyTorch's sense.
     return nn.BatchNorm2d(n_channels, eps=1.001e-5, momentum=0.01)
+
+
+def _input_scale(architecture: str) -> tuple[Three, Three]:
+    """Mean and standard deviation, of 0 to 255, that an architecture's published weights expect."""
+    if architecture in _HALVED:
+        return (127.5,) * 3, (127.5,) * 3
+    red, green, blue = (255 * value for value in IMAGENET_MEAN)
+    of_red, of_green, of_blue = (255 * value for value in IMAGENET_STD)
+    return (red, green, blue), (of_red, of_green, of_blue)
 
 
 def _torchvision_body(architecture: str) -> tuple[nn.Module, int]:

@@ -8,7 +8,7 @@ import torch
 
 from databoost.data.files import write_bytes
 from databoost.errors import WeightsError
-from databoost.model.architectures import Classifier, build_model
+from databoost.model.architectures import Classifier, build_model, load_weights
 
 _KINDS = {"architecture": str, "image_size": int, "classes": list, "epoch": int, "weights": dict}
 
@@ -45,8 +45,8 @@ class Checkpoint:
         """
         model = build_model(self.architecture, len(self.classes), seed=0)
         try:
-            model.load_state_dict(self.weights)
-        except RuntimeError as error:
+            load_weights(model, self.weights)
+        except WeightsError as error:
             raise WeightsError(f"the weights do not fit {self.architecture}: {error}") from error
         return model.eval()
 
