@@ -1,4 +1,4 @@
-"""The charts of the report: where the ticks of their axis stand."""
+"""The charts of the report: where the ticks of their axis and the values stand."""
 
 import re
 
@@ -27,3 +27,15 @@ def test_ticks_stay_on_the_axis_and_stand_evenly(low: int, high: int) -> None:
     for percent, y in found.items():
         share = (percent / 10 - low) / (high - low)
         assert y == pytest.approx(230 - 26 - share * height, abs=0.051)
+
+
+def test_a_dot_stands_at_the_accuracy_and_its_bar_reaches_from_end_to_end() -> None:
+    row = {"round": "r00", "strategy": "none", "accuracy": 0.75, "low": 0.25, "high": 1.0}
+    chart = accuracy_chart(pd.DataFrame([row | {"n_images": 9}]), None, (0.0, 1.0))
+    heights = re.search(
+        r'class="bar" [^>]*y1="([\d.]+)" y2="([\d.]+)"/><circle [^>]*cy="([\d.]+)"', chart
+    )
+    assert heights
+    # The axis ends 26 below and 12 above, so that 192 units are all of it.
+    assert heights.groups() == ("156.0", "12.0", "60.0")
+    assert re.findall(r'<polyline points="[\d.]+,([\d.]+)"/>', chart) == ["60.0"]

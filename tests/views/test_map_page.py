@@ -113,6 +113,15 @@ def test_the_picture_takes_any_number_of_classes() -> None:
     assert decode(map_picture(points(), many, "r01")).shape == (820, 1600, 3)
 
 
+def test_each_outcome_has_its_colour() -> None:
+    many = ODD + [f"class {number}" for number in range(30)]
+    for is_misclassified in (False, True):
+        table = points().assign(is_misclassified=is_misclassified)
+        pixels = decode(map_picture(table, many, "r01"))
+        is_red = (pixels == np.array([226, 80, 74])).all(axis=2)
+        assert is_red.any() == is_misclassified
+
+
 #: Hovers over the middle point, draws around the lower six, finds one by its id.
 PLAY = """<script>
 const told = {}, faults = [];

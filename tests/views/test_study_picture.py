@@ -3,7 +3,7 @@
 import pandas as pd
 
 from databoost.data.tables import STUDY_ARMS, VERDICTS
-from databoost.views.study_picture import study_picture
+from databoost.views.study_picture import _against, study_picture
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -34,6 +34,15 @@ def test_the_plot_is_the_same_for_the_same_tables() -> None:
     turned = verdicts.assign(arm="b", other_arm="a", difference=0.15, low=-0.1, high=0.25)
     assert study_picture(arms, turned, "a") == picture
     assert study_picture(arms, verdicts, "b") != picture
+
+
+def test_a_difference_is_the_arm_minus_the_control() -> None:
+    _, verdicts = tables()
+    drawn = ["round", "value", "low", "high"]
+    as_it_stands = _against(verdicts, "a", "b")[drawn].to_numpy().tolist()
+    assert as_it_stands == [["r01", -0.15, -0.25, 0.1]]
+    turned = _against(verdicts, "b", "a")[drawn].to_numpy().tolist()
+    assert turned == [["r01", 0.15, -0.1, 0.25]]
 
 
 def test_a_study_of_one_arm_has_a_plot() -> None:
