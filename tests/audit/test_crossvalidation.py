@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from databoost.audit import crossvalidation
-from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
+from databoost.audit.crossvalidation import Fold, cross_validate, dynamics, stratified_folds
 from databoost.data.resizing import TapStore
 from databoost.errors import DatasetError, ParamsError
 from databoost.model.batches import Examples, epoch_order
@@ -58,6 +58,15 @@ def test_every_image_is_judged_once_by_a_model_that_never_saw_it(tmp_path: Path)
     assert np.exp(joined).sum(axis=2) == pytest.approx(1.0, abs=1e-5)
     again = cross_validate(examples(), 2, MODEL, SETTINGS, tmp_path / "again", device=CPU)
     assert (dynamics(again) == joined).all()
+
+
+def test_predictions_belong_to_the_images_that_were_held_out() -> None:
+    epochs, classes = np.array([0, 100])[:, None, None], np.array([0.0, 0.25, 0.5])
+    folds = []
+    for heldout in (np.array([3, 0]), np.array([1, 4, 2])):
+        folds.append(Fold(heldout, (epochs + heldout[:, None] + classes).astype(np.float32)))
+    expected = epochs + np.arange(5)[:, None] + classes
+    assert dynamics(folds).tolist() == expected.tolist()
 
 
 def test_a_fold_trains_on_all_images_but_those_that_it_judges(

@@ -98,6 +98,30 @@ def test_a_wrong_label_and_an_outlier_are_found() -> None:
     assert summary(table).splitlines()[1] == f"  {'0' * 16} v -> i"
 
 
+def test_scores_are_those_of_all_epochs_and_of_the_kernel() -> None:
+    ids = list("abcdef")
+    manifest = pd.DataFrame({"image_id": ids, "path": ids, "split": "val", "label": list("iivvxx")})
+    # Two epochs that contradict each other, but for the last two images.
+    first = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]
+    epochs = np.repeat([first, [first[1], first[0], first[2]]], 2, axis=1)
+    kernel = np.repeat([[0.75, 0.25, 0.0], [0.75, 0.25, 0.0], [0.25, 0.25, 0.5]], 2, axis=0)
+    logarithms = np.log(epochs).astype(np.float32)
+    table = score_labels(manifest, ["i", "v", "x"], logarithms, kernel, np.ones(6))
+    table = table.set_index("image_id").loc[ids[::2]]
+    assert table["network_margin"].tolist() == pytest.approx([0, 0, np.log(8)], abs=1e-6)
+    assert table["kernel_margin"].tolist() == [0.5, -0.5, 0.25]
+    assert table["label_score"].tolist() == [0.6, 0.2, 0.7]
+    # Mean logarithms of 0.8 and 0.1 against those of 0.1 twice: 8 ** 0.5 to 1.
+    network = np.array([[8**0.5, 8**0.5, 1], [8**0.5, 8**0.5, 1], [1, 1, 8]])
+    judges = [
+        weights / weights.sum(axis=1)[:, None] for weights in (network, np.exp(6 * kernel[::2]))
+    ]
+    shares = (judges[0] + judges[1]) / 2
+    assert table["p_label"].tolist() == pytest.approx(shares.diagonal(), abs=1e-6)
+    assert table["suggested_label"].tolist() == ["i", "i", "x"]
+    assert table["p_suggested"].tolist() == pytest.approx(shares[[0, 1, 2], [0, 0, 2]], abs=1e-6)
+
+
 def test_one_class_has_no_label_issue() -> None:
     manifest = pd.DataFrame(
         {"image_id": ["a", "b"], "path": ["a", "b"], "split": "val", "label": "i"}
