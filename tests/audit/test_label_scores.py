@@ -24,7 +24,11 @@ def clusters(n: int = 20) -> tuple[np.ndarray, np.ndarray]:
     return points.astype(np.float32), labels
 
 
-def test_the_kernel_leaves_each_fold_out_as_a_refit_does() -> None:
+@pytest.mark.parametrize("block", [5, 1024])
+def test_the_kernel_leaves_each_fold_out_as_a_refit_does(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(label_scores, "_BLOCK", block)
     points, labels = clusters(6)
     folds = np.arange(12) % 3
     found = kernel_scores(points, labels, 2, folds)
@@ -62,6 +66,17 @@ def test_similarity_leaves_the_own_group_out() -> None:
     points = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
     assert neighbour_similarity(points, 1).tolist() == [1.0, 1.0, 0.0]
     assert neighbour_similarity(points, 1, np.array([0, 0, 1])).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("block", [2, 1024])
+def test_similarity_is_the_mean_of_the_nearest(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(label_scores, "_BLOCK", block)
+    points = [[1, 0, 0], [0.8, 0.6, 0], [0.6, 0.8, 0], [0.28, 0.96, 0], [0, 0, 1]]
+    # Cosines of the first four: .8, .6, .28; .96, .8; .936. The last is like none.
+    expected = {1: [0.8, 0.96, 0.96, 0.936, 0], 2: [0.7, 0.88, 0.948, 0.868, 0]}
+    for n_neighbors, means in expected.items():
+        found = neighbour_similarity(np.array(points, dtype=np.float32), n_neighbors)
+        assert found.tolist() == pytest.approx(means, abs=1e-6)
 
 
 def test_a_wrong_label_and_an_outlier_are_found() -> None:

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import pytest
 from projects import REPOSITORY
 
-from databoost.audit.near_duplicates import find_pairs, fingerprint, group_pairs
+from databoost.audit import near_duplicates
+from databoost.audit.near_duplicates import Fingerprints, find_pairs, fingerprint, group_pairs
 from databoost.data.images import Pixels
 from databoost.params import read_params
 
@@ -29,7 +31,11 @@ def pairs_of(images: list[Pixels]) -> list[tuple[int, int]]:
     return list(zip(pairs["first"], pairs["second"], strict=True))
 
 
-def test_planted_copies_are_found_and_nothing_else() -> None:
+@pytest.mark.parametrize("at_once", [7, 256])
+def test_planted_copies_are_found_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(near_duplicates, "_AT_ONCE", at_once)
     originals = [strokes(seed) for seed in range(20)]
     noise = np.random.default_rng(0).integers(0, 3, (120, 120, 1), dtype=np.uint8)
     copies = [(np.maximum(page, 3) - noise).astype(np.uint8) for page in originals]
@@ -42,6 +48,13 @@ def test_shifted_copies_are_found() -> None:
     found = pairs_of(originals + shifted)
     assert set(found) <= {(number, number + 10) for number in range(10)}
     assert len(found) >= 9
+
+
+@pytest.mark.parametrize(("n_bits", "n_pairs"), [(RULES.max_bits, 1), (RULES.max_bits + 1, 0)])
+def test_hashes_may_differ_by_so_many_bits_and_no_more(n_bits: int, n_pairs: int) -> None:
+    hashes = np.array([2**64 - 1, 2 ** (64 - n_bits) - 1], dtype=np.uint64)
+    pairs = find_pairs(Fingerprints(hashes, np.ones((2, 1), dtype=np.float32)), RULES)
+    assert pairs["bits"].tolist() == [n_bits] * n_pairs
 
 
 def test_blank_images_are_near_to_none() -> None:
