@@ -1,26 +1,37 @@
 """From the sheet to a corrected dataset and back, as a person goes."""
 
+import errno
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import openpyxl
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from handmade_traces import additions, failures, make_current, plane
 from sheet_project import HEADER, LABELS, N_TRAIN, lay_scores, lay_sheet_project
 
+from databoost import ledger_history
 from databoost.attribution import FIXED, NEWLY_WRONG
+from databoost.candidates.embedding import Vectors
 from databoost.cli import main
 from databoost.data.corrections import read_corrections
 from databoost.data.files import sha256_of, write_text
+from databoost.data.images import Pixels, decode, read_image
+from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import MANIFEST, SHEET, SUSPECTS, TRACES
 from databoost.layout import Layout
 from databoost.params import edit_params, read_params
 from databoost.stages.prepare import prepare
 from databoost.tracing import trace_images
+from databoost.views import sheet_contents
+from databoost.views.sheets import PICTURE_SIDE
+from databoost.views.thumbnails import model_inputs, thumbnail
 
 SHEET_FILE = Path("sheets/r00.xlsx")
 R01_FILE = Path("sheets/r01.xlsx")
@@ -68,6 +79,16 @@ def cells(path: Path = SHEET_FILE) -> list[dict[str, Any]]:
     tab = openpyxl.load_workbook(path)["1"]
     header, *rows = tab.iter_rows(values_only=True)
     return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def pictures(path: Path = SHEET_FILE) -> dict[tuple[int, str], Pixels]:
+    """Give the pictures by the number of their row, from 1, and the name of their column."""
+    tab = openpyxl.load_workbook(path)["1"]
+    places = [(image.anchor._from, image) for image in tab._images]
+    return {
+        (place.row + 1, tab.cell(1, place.col + 1).value): decode(image._data())
+        for place, image in places
+    }
 
 
 def fill(edits: dict[str, tuple[str, ...]], path: Path = SHEET_FILE) -> None:
@@ -182,6 +203,35 @@ def test_the_worst_come_first_and_the_nearest_is_another_training_image(layout: 
         assert row["nearest_label"] == labels[row["nearest_id"]]
         assert -1 <= row["nearest_similarity"] <= 1
         assert (row["suggested_label"], row["p_label"], row["origin"]) == ("=1+1", 0.25, "raw")
+
+
+def test_a_row_shows_its_image_and_the_nearest_other(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_grey(batch: torch.Tensor) -> Vectors:
+        angles = batch.double().mean(dim=(1, 2, 3)) / 20
+        return torch.stack([angles.cos(), angles.sin()], dim=1).float().numpy()
+
+    embedder = SimpleNamespace(image_size=8, embed=by_grey)
+    monkeypatch.setattr(sheet_contents, "load_embedder", lambda *arguments: embedder)
+    told("sheet", "r00")
+    here = layout.round("r00")
+    manifest = read_table(here.manifest, MANIFEST)
+    images = {
+        name: read_image(here.dataset / path)
+        for name, path in zip(manifest["image_id"], manifest["path"], strict=True)
+    }
+    inputs = {name: TapStore([image], 8) for name, image in images.items()}
+    greys = {name: float(store.batch(slice(None)).mean()) for name, store in inputs.items()}
+    shown = pictures()
+    for number, row in enumerate(cells(), 2):
+        name = row["image_id"]
+        others = set(manifest["image_id"][:N_TRAIN]) - {name}
+        nearest = min(others, key=lambda other: abs(greys[other] - greys[name]))
+        assert row["nearest_id"] == nearest
+        expected = [images[name], model_inputs(inputs[name])[0], images[nearest]]
+        for column, image in zip(("image", "model_input", "nearest_image"), expected, strict=True):
+            assert np.array_equal(shown[number, column], thumbnail(image, PICTURE_SIDE))
 
 
 def test_scores_of_another_label_are_left_out(layout: Layout) -> None:
@@ -351,6 +401,31 @@ def test_undo_takes_back_one_change_after_another(layout: Layout) -> None:
     told("corrections", "undo", b)
     assert told("corrections", "undo", "--last")[0] == f"added    {b}  delete"
     assert told("corrections", "undo", "--last")[0] == f"added    {a}  delete"
+
+
+@pytest.mark.parametrize("command", ["import", "undo"])
+def test_a_change_that_the_disk_refused_is_taken_back_without_harm(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    a, b = ids(layout)[:2]
+    text = f"{HEADER}{a},relabel,7,seven\n"
+    write_text(layout.corrections, text)
+    told("sheet", "r00")
+    fill({b: ("delete",)})
+
+    def refuse(path: Path, content: str) -> None:
+        if path.name == layout.corrections.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_text(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_history, "write_text", refuse)
+        said = refusal("corrections", command, str(SHEET_FILE) if command == "import" else a)
+    assert said.endswith("data/corrections.csv: No space left on device")
+    assert len(list(layout.correction_history.iterdir())) == 1
+    assert refusal("corrections", "undo", "--last").startswith("no import or undo is left")
+    assert list(layout.correction_history.iterdir()) == []
+    assert layout.corrections.read_text() == text
 
 
 def test_undo_of_lines_that_were_edited_since_is_refused(layout: Layout) -> None:
