@@ -38,6 +38,19 @@ def test_a_region_without_validation_images_and_its_reverse() -> None:
     assert all(int(one) >= 60 and int(one) % 2 == 0 for one in found[1].example_ids)
 
 
+def test_the_most_typical_images_of_the_side_with_too_many_come_first() -> None:
+    # After twenty images elsewhere a row of sixty, two by two nearer to its middle.
+    offsets = np.repeat(np.arange(30, 0, -1), 2) * np.tile([1, -1], 30) / 1024
+    features = np.zeros((80, 2), dtype=np.float32)
+    features[:20, 0], features[20:, 1] = 1, offsets
+    is_val = np.array([True] * 20 + [False] * 60)
+    is_val[78] = True
+    labels = np.array(["i"] * 80, dtype=object)
+    found = uncovered_regions(features, is_val, labels, names(80), 0, images_per_region=40)
+    assert [(one.n_train, one.n_val) for one in found] == [(59, 1), (0, 20)]
+    assert found[0].example_ids == ("079", "076", "077", "074", "075")
+
+
 def test_the_probability_is_exact() -> None:
     is_val = np.array([False] * 10 + [True] * 5 + [False] * 5)
     labels = np.array(["i"] * 20, dtype=object)
