@@ -99,8 +99,7 @@ def near_findings(images: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     images
         ``RAW_INDEX`` rows, each image once.
     pairs
-        Positions among them, as
-        :func:`~databoost.audit.near_duplicates.near_duplicate_pairs` gives them.
+        Positions among them, as :func:`~databoost.audit.near_duplicates.find_pairs` gives them.
     """
     here = images.iloc[pairs["first"].to_numpy()].reset_index(drop=True)
     there = images.iloc[pairs["second"].to_numpy()].reset_index(drop=True)
