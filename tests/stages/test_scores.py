@@ -1,4 +1,4 @@
-"""The scores stage: its folds where images are few and alike, and what its state is named by."""
+"""The scores stage: what it looks at, its folds of few images, what its state is named by."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ import pytest
 import torch
 from projects import REPOSITORY
 
+from databoost.audit.near_duplicates import fingerprint
 from databoost.data.files import write_text
-from databoost.data.images import Pixels, write_png
+from databoost.data.images import ImageFiles, Pixels, write_png
+from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import MANIFEST, SCORES
 from databoost.layout import Layout
@@ -78,6 +80,36 @@ def test_many_copies_of_few_drawings_are_scored(
     table = read_table(layout.scores, SCORES)
     assert sorted(table["path"].str[-6:-4]) == [f"{number:02}" for number in range(12)]
     assert not any((layout.state / "scores").iterdir())
+
+
+def test_each_label_stands_with_the_image_of_its_row(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def note_prints(prints: Any, rules: Any) -> Any:
+        seen["prints"] = prints
+        return find_pairs(prints, rules)
+
+    def note_examples(examples: Any, *others: Any, **options: Any) -> None:
+        seen["examples"] = examples
+        raise KeyboardInterrupt
+
+    find_pairs = stage.find_pairs
+    monkeypatch.setattr(stage, "find_pairs", note_prints)
+    monkeypatch.setattr(stage, "cross_validate", note_examples)
+    params = small_params()
+    with pytest.raises(KeyboardInterrupt):
+        scores(layout, params)
+    r00 = layout.round("r00")
+    manifest = read_table(r00.manifest, MANIFEST)
+    files = ImageFiles([r00.dataset / path for path in manifest["path"]])
+    images = TapStore(files, params.model.image_size)
+    assert torch.equal(seen["examples"].images.taps, images.taps)
+    assert ["iv"[label] for label in seen["examples"].labels] == manifest["label"].to_list()
+    prints = fingerprint(files)
+    assert np.array_equal(seen["prints"].hashes, prints.hashes)
+    assert np.array_equal(seen["prints"].strokes, prints.strokes)
 
 
 def test_finished_folds_are_those_of_one_machine(
