@@ -1,6 +1,8 @@
 import bz2
+import errno
 import gzip
 import io
+import os
 import struct
 import tarfile
 import zipfile
@@ -242,6 +244,30 @@ def test_a_truncated_archive_is_no_archive(tmp_path, ending):
         cut = int(len(content) * share) if ending != ".tar" else int(7680 * share)
         archive.write_bytes(content[:cut])
         refused(archive, rf"a{ending} can't be unpacked .*incomplete")
+
+
+REFUSALS = [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS]
+
+
+@pytest.mark.parametrize("number", REFUSALS)
+@pytest.mark.parametrize("ending", [".zip", ".tar"])
+def test_what_the_system_refuses_is_no_fault_of_the_archive(tmp_path, monkeypatch, ending, number):
+    def refuse(*_) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(archives, "_copy", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        unpack(write_archive(tmp_path / f"a{ending}", CONTENT), tmp_path / "unpacked")
+    assert caught.value.errno == number
+
+
+def test_what_can_not_be_read_off_a_disk_is_damaged(tmp_path, monkeypatch):
+    def fail(*_) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(archives, "_copy", fail)
+    with pytest.raises(SourceError, match=r"can't be unpacked \(OSError: .*; it is damaged"):
+        unpack(write_archive(tmp_path / "a.zip", CONTENT), tmp_path / "unpacked")
 
 
 def test_a_damaged_header_is_not_taken_for_the_end_of_a_tar(tmp_path):

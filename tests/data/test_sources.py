@@ -1,14 +1,18 @@
+import errno
 import hashlib
+import os
+import ssl
 import threading
 import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
+from urllib.error import URLError
 
 import pytest
 
-from databoost.data import sources
+from databoost.data import downloads, sources
 from databoost.data.downloads import download
 from databoost.data.sources import (
     FolderDigest,
@@ -292,6 +296,35 @@ def test_an_altered_download_is_refused(tmp_path, server):
 )
 def test_a_download_that_fails_is_refused(tmp_path, server, path, match):
     refused(params(f"{server}/{path}"), tmp_path, match)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS]
+)
+def test_what_the_system_refuses_is_no_fault_of_the_network(tmp_path, server, monkeypatch, number):
+    def refuse(*_) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(downloads, "stream_to_file", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        download(f"{server}/a.zip", tmp_path / "downloads")
+    assert caught.value.errno == number
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        URLError(PermissionError(errno.EPERM, "Operation not permitted")),  # by a firewall
+        ssl.SSLError(ssl.SSL_ERROR_SSL, "bad record mac"),  # which is the number of EPERM, too
+    ],
+)
+def test_what_the_network_refuses_is_no_fault_of_the_disk(tmp_path, monkeypatch, error):
+    def refuse(*_, **__) -> None:
+        raise error
+
+    monkeypatch.setattr(downloads.urllib.request, "urlopen", refuse)
+    match = r"downloaded \(.*(not permitted|bad record mac).*\); check data.source and the network"
+    refused(params("http://a/b.zip"), tmp_path, match)
 
 
 @pytest.mark.parametrize("path", ["a.zip", "endless.zip"])

@@ -20,6 +20,7 @@ from typing import IO, Any, cast
 
 from tqdm import tqdm
 
+from databoost.data.files import is_refusal
 from databoost.errors import SourceError
 
 #: Endings of the archives that can be unpacked (any case).
@@ -97,6 +98,8 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
         or has a name that is absolute, holds ``..``, a backslash, a drive letter or control
         characters; if the archive is larger than `limits` allow; if its table of contents is
         damaged. While writing: if a member is damaged or longer than its header says.
+    OSError
+        If the disk is full, or the archive may not be read or the folder not written to.
     """
     limits = limits or Limits()
     allowed = limits.allowed_bytes(archive.stat().st_size)
@@ -109,6 +112,8 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
     except SourceError:
         raise
     except Exception as error:  # the parsers raise almost anything on damaged archives
+        if is_refusal(error):
+            raise
         raise SourceError(
             f"{archive.name} can't be unpacked ({type(error).__name__}: {error}); it is damaged, "
             "incomplete or not what its ending says: get it again, or unpack it yourself and name "

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tqdm import tqdm
 
 from databoost.data.archives import ENDINGS, archive_ending
+from databoost.data.files import is_refusal
 from databoost.errors import SourceError
 
 #: Larger downloads are given up.
@@ -34,6 +35,8 @@ def download(url: str, folder: Path, max_bytes: int = MAX_DOWNLOAD_BYTES) -> Pat
     SourceError
         If the server does not answer with a complete archive of at most `max_bytes` bytes whose
         name has one of the known endings.
+    OSError
+        If the disk is full, or the folder may not be written to.
     """
     request = urllib.request.Request(
         quote(url, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": "databoost"}
@@ -51,6 +54,8 @@ def download(url: str, folder: Path, max_bytes: int = MAX_DOWNLOAD_BYTES) -> Pat
             "archive another way and name the file there"
         ) from error
     except (OSError, HTTPException, ValueError) as error:
+        if is_refusal(error):
+            raise
         raise SourceError(
             f"{url} could not be downloaded ({getattr(error, 'reason', error)}); check data.source "
             "and the network, or download the archive another way and name the file there"

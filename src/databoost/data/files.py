@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from databoost.errors import TableError
+
+# Of a disk that is full, or is only read.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def read_json(path: Path) -> Any:
@@ -55,6 +59,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether the operating system refused a file: a full disk, or no right to it.
+
+    >>> is_refusal(PermissionError(errno.EACCES, "Permission denied")), is_refusal(OSError("late"))
+    (True, False)
+    """
+    # By the class, since errors of TLS bear the number of EPERM, too.
+    is_disk = isinstance(error, OSError) and error.errno in _DISK
+    return is_disk or isinstance(error, PermissionError)
 
 
 def sha256_of(path: Path) -> str:

@@ -160,6 +160,8 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
     SourceError
         If the source is missing, of no known kind, can't be downloaded or unpacked, is an unsafe
         archive, an archive of another SHA-256, or a folder that ``ingest`` itself writes to.
+    OSError
+        If the disk is full, or may not be written to.
     """
     scratch = layout.state / "source"
     shutil.rmtree(scratch, ignore_errors=True)
