@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import os
+import socket
 import ssl
 import threading
 import zipfile
@@ -252,6 +253,7 @@ def test_only_another_digest_is_refused():
     [
         ("nowhere", r"data.source nowhere does not exist \(.*nowhere\); allowed are synthetic"),
         ("nowhere.zip", "does not exist"),
+        ("~no such user/photos", r"does not exist \(.*/~no such user/photos\)"),
         ("photos.rar", r"photos.rar is no known kind of archive; allowed are .*\.tar\.gz"),
         ("s3://bucket/photos.zip", "does not exist .* an http, https or file URL"),
         ("file://host/photos.zip", "names a file on the host 'host'; a file URL has three slashes"),
@@ -341,3 +343,11 @@ def test_a_download_that_is_too_large_is_given_up(tmp_path, server, path):
 def test_a_server_that_is_not_there_is_named(tmp_path, monkeypatch, url):
     monkeypatch.setenv("no_proxy", "*")
     refused(params(url), tmp_path, f"{url} could not be downloaded .*and the network")
+
+
+def test_a_server_that_is_silent_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(downloads, "TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.zip"
+        refused(params(url), tmp_path, r"a\.zip could not be downloaded \(timed out\)")
