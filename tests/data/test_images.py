@@ -182,6 +182,20 @@ def test_the_rotation_that_a_camera_noted_is_applied(
     assert decode(content)[:, :, 0].tolist() == expected
 
 
+def test_damaged_notes_of_a_camera_are_no_damaged_image() -> None:
+    nothing = bytes(8)
+    # Turned by 90 degrees, at a time that is a fraction instead of a text.
+    entries = struct.pack("<HHIIHHII", 0x0112, 3, 1, 6, 0x0132, 5, 1, 38)
+    turned = b"II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<III", 0, 1, 2)
+    picture = Image.fromarray(NOISE)
+    pixels = decode(saved(picture, "JPEG", dpi=(72, 72)))
+    for notes, expected in ((nothing, pixels), (turned, np.rot90(pixels, -1))):
+        content = saved(picture, "JPEG", dpi=(72, 72), exif=b"Exif\0\0" + notes)
+        np.testing.assert_array_equal(decode(content), expected)
+        with pytest.raises(ImageError, match="not a readable image"):
+            decode(content[: len(content) // 2])
+
+
 @pytest.mark.parametrize("file_format", ["GIF", "TIFF", "WEBP", "PNG"])
 def test_of_several_frames_the_first_counts(file_format: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]

@@ -11,6 +11,7 @@ import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from typing import overload
@@ -61,7 +62,7 @@ def decode(content: bytes) -> Pixels:
     """Decode an image file.
 
     Palettes are resolved, transparency is laid over white, the rotation noted by a camera is
-    applied; of several frames the first counts.
+    applied, unless the note can't be read; of several frames the first counts.
 
     Samples of 16 bits become 8 by the full range, 65535 is white: a file whose values stop at 255
     or 4095 comes out as dark as it says it is. Where a file does not say its range, it is guessed
@@ -90,7 +91,12 @@ def decode(content: bytes) -> Pixels:
                     f"the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read"
                 )
             is_full = image.mode.startswith("I;16") or image.format == "PPM"
-            return _pixels(ImageOps.exif_transpose(image), is_full)
+            image.load()
+            # Damaged notes raise almost anything. In place the pixels are turned before the notes
+            # are written anew, which most damage breaks off.
+            with suppress(Exception):
+                ImageOps.exif_transpose(image, in_place=True)
+            return _pixels(image, is_full)
     except ImageError:
         raise
     except UnidentifiedImageError:  # its own message holds a memory address
