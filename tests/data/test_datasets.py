@@ -184,6 +184,25 @@ def test_held_out_copies_stay_and_are_listed() -> None:
     ]
 
 
+def test_a_held_out_file_under_two_labels_goes_out_altogether() -> None:
+    resolved = resolve_duplicates(
+        raw("a test/i/1.png", "a test/v/2.png", "a label_book/i/3.png", "b test/v/4.png")
+    )
+    assert list(resolved.images["path"]) == ["label_book/i/3.png", "test/v/4.png"]
+    assert told(resolved.duplicates) == [
+        "a test/i/1.png: dropped: two labels",
+        "a test/v/2.png: dropped: two labels",
+    ]
+
+
+@pytest.mark.parametrize(
+    "rows", [("test/i/1.png", "label_book/i/2.png"), ("label_book/i/2.png", "test/i/1.png")]
+)
+def test_of_two_held_out_splits_the_test_is_named(rows: tuple[str, str]) -> None:
+    resolved = resolve_duplicates(raw(*(f"a {row}" for row in rows), "a train/i/3.png"))
+    assert told(resolved.duplicates) == ["a train/i/3.png: kept: also in test"]
+
+
 def test_duplicates_do_not_depend_on_the_order_of_the_rows() -> None:
     rows = ["a train/i/1.png", "a val/i/2.png", "b train/i/3.png", "b train/ii/4.png"]
     rows += ["c train/i/5.png", "c train/i/6.png", "d train/v/7.png", "d test/v/8.png"]

@@ -94,7 +94,8 @@ def resolve_duplicates(images: pd.DataFrame) -> Resolved:
     -------
     Resolved
         ``duplicates`` has a row for each copy (``DUPLICATES``), its ``outcome`` one of ``kept``,
-        ``dropped``, ``dropped: two labels`` and ``kept: also in <split>``.
+        ``dropped``, ``dropped: two labels`` and ``kept: also in <split>`` (``test`` if it is in
+        both held-out splits).
     """
     is_ours = images["split"].isin(SNAPSHOT_SPLITS)
     by_preference = images.assign(
@@ -106,9 +107,8 @@ def resolve_duplicates(images: pd.DataFrame) -> Resolved:
     stays = ~by_preference.duplicated(["place", "image_id"]) & ~has_two_labels
     outcome = np.where(stays, "kept", np.where(has_two_labels, "dropped: two labels", "dropped"))
     repeated = by_preference.assign(outcome=outcome)[is_repeated]
-    heldout_split = (
-        images[~is_ours].drop_duplicates("image_id").set_index("image_id")["split"].to_dict()
-    )
+    heldout = images[~is_ours].sort_values("split", key=lambda names: names.map(SPLITS.index))
+    heldout_split = heldout.drop_duplicates("image_id").set_index("image_id")["split"].to_dict()
     leaks = images[is_ours & stays.reindex(images.index) & images["image_id"].isin(heldout_split)]
     leaks = leaks.assign(
         outcome=[f"kept: also in {heldout_split[image_id]}" for image_id in leaks["image_id"]]
