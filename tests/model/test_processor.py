@@ -58,6 +58,7 @@ def test_a_library_without_that_option_is_left_alone(monkeypatch):
 
 
 def test_float32_is_float32_on_a_gpu_too():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     processor.use_float32()
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
