@@ -166,11 +166,12 @@ def recall(found: Neighbours, truth: Neighbours) -> float:
 
 
 def _index_bytes(n_items: int, dimension: int, trees: int) -> int:
-    """Estimate the size of an index: a node an item, and those of the trees.
+    """Estimate the size of an index, rather too high: a node an item, and those of the trees.
 
-    A leaf holds at most dimension + 2 items; measured are about three nodes for so many.
+    A leaf holds at most dimension + 2 items, and after even splits more than half of that: two
+    to four nodes for so many.
     """
-    return (12 + 4 * dimension) * (n_items + trees * (3 * n_items // (dimension + 2) + 2))
+    return (12 + 4 * dimension) * (n_items + trees * (4 * n_items // (dimension + 2) + 2))
 
 
 def _annoy_ids(
