@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -202,17 +203,45 @@ def test_few_shards_are_held_at_a_time(shards):
 
     finished = threads(MeanAndCorner(), 2)(taken())
     for n_given, _ in enumerate(finished, 1):
-        assert n_taken <= n_given + 3
+        assert n_taken <= n_given + 2
     assert n_taken == n_given == 11
 
 
-def test_workers_stop_between_batches_when_the_work_breaks_off(shards):
-    embedder = MeanAndCorner()
+class Held(MeanAndCorner):
+    """Begins the second shard, and goes on with it when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun, self.is_let_go = threading.Event(), threading.Event()
+
+    def features(self, images: torch.Tensor) -> Vectors:
+        found = super().features(images)
+        if self.n_seen > SIZE:
+            self.has_begun.set()
+            self.is_let_go.wait()
+        return found
+
+
+def test_workers_stop_between_batches_when_the_work_breaks_off(shards, monkeypatch):
+    embedder = Held()
+
+    class Pool(ThreadPoolExecutor):
+        """Lets the embedder go when it is left."""
+
+        def __exit__(self, *arguments: object) -> None:
+            embedder.is_let_go.set()
+            super().__exit__(*arguments)
+
+    monkeypatch.setattr(production, "ThreadPoolExecutor", Pool)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
     finished = threads(embedder, 1)(shards)
     next(finished)
+    embedder.has_begun.wait()
     finished.close()
-    assert torch.get_num_threads() == 1
-    assert embedder.n_seen < 3 * SIZE
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+    assert embedder.n_seen == SIZE + BATCH
 
 
 def test_the_key_names_everything_that_the_vectors_depend_on(tmp_path, recipes, monkeypatch):
