@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -259,6 +260,13 @@ def test_the_key_names_everything_that_the_vectors_depend_on(tmp_path, recipes, 
         work_key(recipes, others, "settings", 8),
         work_key(recipes, weights, "settings", 9),
     }
-    monkeypatch.setattr(production, "SHARD_SIZE", 99)
-    keys.add(work_key(recipes, weights, "settings", 8))
-    assert len(keys) == 6
+    for thing, name, value in (
+        (production, "SHARD_SIZE", 99),
+        (torch, "__version__", "9.9.9"),
+        (onnxruntime, "__version__", "9.9.9"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(thing, name, value)
+            keys.add(work_key(recipes, weights, "settings", 8))
+    assert len(keys) == 8
+    assert key == work_key(recipes, weights, "settings", 8)

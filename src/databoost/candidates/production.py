@@ -110,8 +110,14 @@ def write_embeddings(path: Path, shards: Shards, dimension: int, state: Path) ->
 
 
 def work_key(recipes: pd.DataFrame, weights: Path, *settings: object) -> str:
-    """Name the work by its input, 16 hex digits: recipes, shards, the embedder's file, settings."""
-    digest = hashlib.sha256(repr((SHARD_SIZE, *settings)).encode())
+    """Name the work by all that its result depends on, 16 hex digits.
+
+    These are recipes, shards, the embedder's file, settings, and the libraries that run it.
+    """
+    import onnxruntime
+
+    versions = torch.__version__, onnxruntime.__version__
+    digest = hashlib.sha256(repr((SHARD_SIZE, *versions, *settings)).encode())
     for column in ("parent_id", "seed", "policy"):
         digest.update("\n".join(map(str, recipes[column])).encode())
     with weights.open("rb") as stream:
