@@ -65,6 +65,7 @@ def test_every_round_is_complete_and_follows_from_the_one_before(reproduced: Pro
         assert metrics["size"]["n_train"] == (manifest["split"] == "train").sum()
         told_by_training = json.loads(here.model_metrics.read_text())
         assert metrics["val"]["accuracy"] == told_by_training["val_accuracy"]
+        assert metrics["val"]["loss"] == pytest.approx(told_by_training["val_loss"], abs=1e-3)
 
 
 def test_additions_belong_to_failures_of_the_round_before(reproduced: Project) -> None:
