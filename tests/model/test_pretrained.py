@@ -1,7 +1,9 @@
 """Downloads of weights, from a server on this machine."""
 
 import contextlib
+import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -100,6 +102,19 @@ def test_a_bad_download_keeps_nothing(
         fetch_weights(f"{server.url}/{folder}{NAME}", path)
     assert path.read_bytes() == b"what was there"
     assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_a_full_disk_is_no_fault_of_the_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pretrained, "stream_to_file", refuse)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fetch_weights(f"{server.url}/{NAME}", tmp_path / "net.pth")
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_is_not_there(server: Server, tmp_path: Path) -> None:

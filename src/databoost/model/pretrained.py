@@ -6,7 +6,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from databoost.data.downloads import TIMEOUT_S, stream_to_file
-from databoost.data.files import sha256_of
+from databoost.data.files import is_refusal, sha256_of
 from databoost.errors import ParamsError, WeightsError
 
 
@@ -51,6 +51,8 @@ def fetch_weights(url: str, path: Path) -> Path:
     ------
     WeightsError
         If the name holds no digest, the download fails, or the digest does not fit.
+    OSError
+        If the disk is full, or the folder may not be written to.
     """
     found = re.search(r"-([0-9a-f]{8,})\.pth$", url)
     if not found:
@@ -71,6 +73,8 @@ def fetch_weights(url: str, path: Path) -> Path:
             )
         part.replace(path)
     except (OSError, HTTPException, ValueError) as error:
+        if is_refusal(error):
+            raise
         reason = getattr(error, "reason", error)
         raise WeightsError(
             f"{url} could not be downloaded ({reason}); fetch it another way, and name the file in "
