@@ -14,6 +14,7 @@ from databoost.additions import (
     find_queries,
     grown_manifest,
     needs_queries,
+    needs_vectors,
     parent_names,
     snapshot_room,
     wanted_additions,
@@ -89,6 +90,22 @@ def test_what_always_needs_failures_and_what_never_does(additions: int) -> None:
     asked = ("nearest", "failing", "none")
     needs = [needs_queries(settings(strategy=name, additions=additions)) for name in asked]
     assert needs == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("boost", "expected"),
+    [
+        ({"strategy": "none"}, False),
+        ({"strategy": "nearest", "additions": 5}, True),
+        ({"strategy": "diverse", "additions": 5}, True),
+        ({"strategy": "random", "additions": 5}, False),
+        ({"strategy": "hardest", "additions": 5}, False),
+        ({"strategy": "random", "additions": 0}, True),
+        ({"strategy": "failing", "additions": 5, "drop_unlike": 0.1}, True),
+    ],
+)
+def test_vectors_are_needed_to_say_what_is_near(boost: dict[str, Any], expected: bool) -> None:
+    assert needs_vectors(settings(**boost)) is expected
 
 
 @pytest.mark.parametrize(

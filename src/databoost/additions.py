@@ -61,6 +61,19 @@ def needs_queries(settings: BoostParams) -> bool:
     return settings.strategy in ("nearest", "failing") or settings.additions == 0
 
 
+def needs_vectors(settings: BoostParams) -> bool:
+    """Tell whether candidates must have been embedded for a round to choose among them.
+
+    A draw needs their recipes alone, and so does a look at what the model says of them; unless
+    those unlike their parents are dropped first, or it is to add as many as the neighbours would
+    have been (``boost.additions: 0``).
+    """
+    if settings.strategy == "none":
+        return False
+    is_near = settings.strategy in ("nearest", "diverse")
+    return is_near or settings.drop_unlike > 0 or settings.additions == 0
+
+
 def wanted_additions(settings: BoostParams, room: int | None) -> int:
     """Count the additions that a round may bring at most; `room` None: no limit of size.
 

@@ -61,19 +61,32 @@ def kinds(jobs: list[Job]) -> list[tuple[str, int, str]]:
 def test_r00_and_candidates_are_shared_and_the_first_seed_comes_first(layout: Layout) -> None:
     jobs = planned(layout)
     assert kinds(jobs) == [
-        ("r00", 0, ""), ("round", 0, "none"), ("candidates", 0, ""), ("round", 0, "random"),
-        ("round", 0, "near"), ("r00", 1, ""), ("round", 1, "none"), ("candidates", 1, ""),
-        ("round", 1, "random"), ("round", 1, "near"),
+        ("r00", 0, ""), ("round", 0, "none"), ("round", 0, "random"), ("candidates", 0, ""),
+        ("round", 0, "near"), ("r00", 1, ""), ("round", 1, "none"), ("round", 1, "random"),
+        ("candidates", 1, ""), ("round", 1, "near"),
     ]  # fmt: skip
     by_name = {job.name: job for job in jobs}
     assert len(by_name) == len(jobs)
-    r00, none, candidates, random, near = jobs[:5]
-    assert (r00.needs, none.needs) == ((), (r00.name,))
-    assert candidates.needs == (r00.name,)
-    assert random.needs == near.needs == (r00.name, candidates.name)
-    assert none.candidates is None
+    r00, none, random, candidates, near = jobs[:5]
+    assert r00.needs == ()
+    assert none.needs == random.needs == candidates.needs == (r00.name,)
+    assert near.needs == (r00.name, candidates.name)
+    assert none.candidates is random.candidates is None
     assert near.candidates == candidates.root
     assert none.base == near.base == candidates.base == r00.root
+
+
+def test_an_arm_that_looks_at_no_vectors_is_the_same_whatever_embeds(layout: Layout) -> None:
+    arms = {
+        "plain": {"boost.strategy": "random"},
+        "onnx": {"boost.strategy": "random", "embedding.weights": "gone.onnx"},
+        "annoy": {"boost.strategy": "random", "search.method": "annoy"},
+        "gated": {"boost.strategy": "random", "boost.drop_unlike": 0.1},
+    }
+    of = rounds_of(planned(layout, arms=arms, seeds=[0]))
+    bases = {name: job.name.removeprefix(name) for name, job in of.items()}
+    assert bases["plain"] == bases["onnx"] == bases["annoy"] != bases["gated"]
+    assert [job.candidates is None for job in of.values()] == [True, True, True, False]
 
 
 def test_what_an_arm_changes_is_done_for_it_alone(layout: Layout) -> None:
@@ -258,7 +271,7 @@ def test_an_order_is_read_as_it_was_written(layout: Layout) -> None:
 
 
 def test_a_job_is_done_when_all_that_is_read_of_it_is_there(layout: Layout) -> None:
-    r00, none, candidates = planned(layout)[:3]
+    r00, none, _, candidates = planned(layout)[:4]
     for job, outputs in (
         (r00, [r00.layout.round("r00").evaluation]),
         (none, [none.layout.round("r01").evaluation]),

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import pandas as pd
 import torch
 
 from databoost.candidates.cluster import ray_engine
@@ -45,11 +46,8 @@ def candidates(layout: Layout, params: Params) -> None:
         If the embedder's weights are missing or do not fit.
     """
     r00 = layout.round("r00")
-    manifest = read_manifest(r00.manifest, r00.dataset)
-    rows = manifest[manifest["split"] == "train"]
-    recipes = make_recipes(
-        0, params.candidates.count, rows, params.candidates, read_classes(layout.classes)
-    )
+    rows = _parents(layout)
+    recipes = draw_recipes(layout, params)
     files = {
         name: r00.dataset / path for name, path in zip(rows["image_id"], rows["path"], strict=True)
     }
@@ -75,6 +73,24 @@ def candidates(layout: Layout, params: Params) -> None:
         f"{len(recipes):,} candidates of {len(rows):,} training images, {embedder.dimension} "
         f"dimensions, search: {params.search.method}"
     )
+
+
+def draw_recipes(layout: Layout, params: Params) -> pd.DataFrame:
+    """Draw ``RECIPES`` of all candidates, in the order of their ids.
+
+    Raises
+    ------
+    ParamsError
+        If ``candidates.mirror`` names an unknown class.
+    """
+    settings = params.candidates
+    return make_recipes(0, settings.count, _parents(layout), settings, read_classes(layout.classes))
+
+
+def _parents(layout: Layout) -> pd.DataFrame:
+    r00 = layout.round("r00")
+    manifest = read_manifest(r00.manifest, r00.dataset)
+    return manifest[manifest["split"] == "train"]
 
 
 def _engine(

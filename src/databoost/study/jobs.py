@@ -37,7 +37,7 @@ class Job:
     base
         Project of the round that it is made from, r00's for candidates; empty for r00.
     candidates
-        Project of r00's candidates; empty if it needs none.
+        Project of r00's embedded candidates; empty if it looks at no vectors.
     scores
         Copy of r00's label scores; empty if it does not look at them.
     needs

@@ -1,11 +1,12 @@
 """Which jobs a study has, each named by a hash of all that their result depends on.
 
 A job whose arm, seed, parameters or start changes has another name and is done anew; one that does
-not change is found done. r00 is trained once for all arms whose training is the same, and
-candidates are embedded once for all arms whose candidates and embedder are the same. Every round
-after that is a job, whose name counts the round that it is made from: two studies that begin with
-the same rounds share them. The name counts PyTorch's version, the device and the precision too, as
-digits depend on them; where the study's folder and the project lie it does not count.
+not change is found done. r00 is trained once for all arms whose training is the same. Candidates
+are embedded once for all arms whose candidates and embedder are the same, and not at all for one
+that looks at no vectors: a random control waits for no embedder. Every round after that is a job,
+whose name counts the round that it is made from: two studies that begin with the same rounds share
+them. The name counts PyTorch's version, the device and the precision too, as digits depend on them;
+where the study's folder and the project lie it does not count.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 
+from databoost.additions import needs_vectors
 from databoost.candidates.embedding import pick_precision
 from databoost.data.datasets import read_manifest
 from databoost.data.files import sha256_of, whole_folder, write_bytes
@@ -108,7 +110,10 @@ class _Planner:
         own = Job(
             "", "round", Path(), self.start, first, arm, seed, base=r00.root, needs=(r00.name,)
         )
-        if params.boost.strategy != "none":
+        sections = [name for name in SECTIONS if name != "boost"]
+        if not needs_vectors(params.boost):
+            sections = [name for name in sections if name not in ("embedding", "search")]
+        else:
             policy = {key: value for key, value in dumped["candidates"].items() if key != "engine"}
             index = [params.search.method, params.search.trees, params.search.seed]
             weights = embedder | {"weights": embedder["weights"].replace(PREVIOUS, FIRST)}
@@ -116,7 +121,7 @@ class _Planner:
             key = [policy, weights, index, pixels, machine]
             mined = self._job(replace(own, kind="candidates"), "candidates", key)
             own = replace(own, candidates=mined.root, needs=(r00.name, mined.name))
-        key = [[dumped[name] for name in SECTIONS if name != "boost"], own.needs, machine]
+        key = [[dumped[name] for name in sections], own.needs, machine]
         if params.boost.suspects == "skip" and self.scores is not None:
             own = replace(own, scores=self.scores)
             key.append(self._content(self.scores))
@@ -142,7 +147,7 @@ class _Planner:
             settings = pick_precision(settings, device)
         described: dict[str, Any] = settings.model_dump(mode="json")
         if not settings.weights.startswith(ROUNDS):
-            path = Path(settings.weights)  # of no meaning, and perhaps missing, to strategy `none`
+            path = Path(settings.weights)  # of no meaning, and perhaps missing, to some strategies
             described["weights"] = self._content(path) if path.is_file() else ""
         return described
 
@@ -158,7 +163,7 @@ def _with_weights(layout: Layout, params: Params) -> Params:
     if weights.startswith(ROUNDS):
         return params
     path = (layout.root / weights).resolve()
-    if params.boost.strategy != "none" and not path.is_file():
+    if needs_vectors(params.boost) and not path.is_file():
         raise WeightsError(
             f"embedding.weights {weights} does not exist; name a file of your own, or a round's "
             f"checkpoint, {ROUNDS}r00/model/best.ckpt or {ROUNDS}{PREVIOUS}/model/best.ckpt"

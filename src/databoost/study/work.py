@@ -8,12 +8,13 @@ import os
 import shutil
 from pathlib import Path
 
-from databoost.data.tablefiles import read_table
+from databoost.data.files import whole_folder
+from databoost.data.tablefiles import read_table, write_recipes
 from databoost.data.tables import MANIFEST
 from databoost.layout import Layout
 from databoost.params import Params, round_number
 from databoost.stages.boost import boost
-from databoost.stages.candidates import candidates
+from databoost.stages.candidates import candidates, draw_recipes
 from databoost.stages.evaluate import evaluate
 from databoost.stages.train import train
 from databoost.study.jobs import Job
@@ -61,7 +62,10 @@ def _do_round(job: Job) -> None:
 def _boost(job: Job) -> None:
     layout = job.layout
     mined = job.candidates
-    if mined is not None:
+    if mined is None:  # recipes are all that it needs
+        with whole_folder(layout.candidates) as part:
+            write_recipes(part / layout.recipes.name, draw_recipes(layout, job.params))
+    else:
         weights = job.params.embedding.weights
         if weights.startswith(ROUNDS) and layout.root / weights != layout.round(FIRST).checkpoint:
             mined = _mined(job)
