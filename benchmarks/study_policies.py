@@ -2,13 +2,17 @@
 
     python benchmarks/study_policies.py docs/evidence/boosting/rounds.csv
 
-Reads the table `rounds.csv` of `databoost study`; trains nothing. Three questions, each with the
-mean over arms and seeds (a *chain* is an arm with a seed) and its 95% interval by t over chains:
+Reads the table `rounds.csv` of `databoost study`; trains nothing. Four questions; of the first two
+the mean over arms and seeds (a *chain* is an arm with a seed), with its 95% interval by t over
+chains:
 
 flattery  by how much validation accuracy, which chose epoch and additions, exceeds that on `test`
 rollback  what taking a chain's round of best validation accuracy, instead of its last, changes on
           `test`: what acceptance of rounds by validation would bring
 epochs    how often the best epoch lies in each quarter of the training
+noise     by how much the difference between an arm and the first one differs from seed to seed, and
+          how many seeds an interval of 2 points, or of 1, to either side of it would take, by t and
+          on the same test images
 """
 
 import argparse
@@ -63,6 +67,32 @@ def epochs(rounds: pd.DataFrame, n_epochs: int) -> None:
     print(f"best epoch by quarter of {n_epochs}: {' '.join(shares)} of {len(trained)} trainings")
 
 
+def noise(rounds: pd.DataFrame) -> None:
+    """Print how differences from the first arm spread over seeds, and what that costs."""
+    table = rounds.pivot_table(index=["round", "seed"], columns="arm", values="test_accuracy")
+    first, *others = rounds["arm"].unique()
+    for name, rows in table.groupby("round"):
+        for arm in others if name != "r00" else ():
+            differences = (rows[arm] - rows[first]).dropna()
+            if len(differences) < 2:
+                continue
+            deviation = float(differences.std(ddof=1))
+            seeds = [n_seeds(deviation, half) for half in (0.02, 0.01)]
+            print(
+                f"{name}, {arm} minus {first}: differences spread by {deviation:.3f} over "
+                f"{len(differences)} seeds; {seeds[0]} seeds give 2 points to either side, "
+                f"{seeds[1]} give 1"
+            )
+
+
+def n_seeds(deviation: float, half: float) -> int:
+    """Count the seeds that a 95% interval by t of this half width takes."""
+    n = 2
+    while stats.t.ppf(0.975, n - 1) * deviation / n**0.5 > half:
+        n += 1
+    return n
+
+
 def main() -> None:
     """Read the tables named on the command line, and answer for each."""
     parser = argparse.ArgumentParser(
@@ -77,6 +107,7 @@ def main() -> None:
         flattery(rounds)
         rollback(rounds)
         epochs(rounds, arguments.epochs)
+        noise(rounds)
 
 
 if __name__ == "__main__":
