@@ -7,7 +7,7 @@ import pytest
 from databoost.data.files import write_text
 from databoost.errors import ParamsError
 from databoost.layout import Layout
-from databoost.provenance import changed_params
+from databoost.provenance import EditedInputs, changed_params
 
 LOCK = """\
 schema: '2.0'
@@ -95,3 +95,47 @@ def test_a_damaged_record(layout):
     write_text(layout.lock, "stages: [")
     with pytest.raises(ParamsError, match=r"dvc\.lock is not readable YAML"):
         changed_params(layout, ["r00"])
+
+
+PIPELINE = """\
+stages:
+  prepare:
+    cmd: databoost prepare
+    deps: [src, data/corrections.csv]
+    params: [split]
+  train:
+    foreach: ${rounds}
+    do:
+      cmd: databoost train ${item}
+      deps: [src]
+      params: [train.epochs, train.batch_size]
+"""
+
+
+def test_what_is_edited_while_a_stage_runs_is_noticed(layout):
+    write_text(layout.pipeline, PIPELINE)
+    write_text(layout.corrections, "one")
+    prepare, train = (EditedInputs(layout, name) for name in ("prepare", "train"))
+    assert prepare.changed() == train.changed() == []
+    write_text(
+        layout.params, PARAMS.replace("epochs: 100", "epochs: 20").replace("seed: 0", "seed: 1")
+    )
+    assert prepare.changed() == ["split.seed: 0 then, 1 now"]
+    assert train.changed() == ["train.epochs: 100 then, 20 now"]
+    write_text(layout.corrections, "two")
+    assert prepare.changed() == ["data/corrections.csv", "split.seed: 0 then, 1 now"]
+    write_text(layout.params, PARAMS)
+    assert train.changed() == []
+    layout.corrections.unlink()
+    assert prepare.changed() == ["data/corrections.csv"]
+    write_text(layout.params, "{")
+    with pytest.raises(ParamsError, match="not readable YAML"):
+        train.changed()
+
+
+def test_without_a_pipeline_nothing_is_compared(layout):
+    inputs = EditedInputs(layout, "train")
+    write_text(layout.params, "train: {epochs: 1}")
+    assert inputs.changed() == []
+    write_text(layout.pipeline, PIPELINE)
+    assert EditedInputs(layout, "ingest").changed() == []

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from databoost.errors import ParamsError
-from databoost.project import open_project
+from databoost.errors import ParamsError, listed
+from databoost.project import open_project, project_layout
 
 if TYPE_CHECKING:
     from databoost.params import Params
@@ -31,13 +31,22 @@ def stage_command(
     """
 
     def run(**arguments: str) -> None:
+        from databoost.provenance import EditedInputs
+
+        words = " ".join([name, *arguments.values()])
+        inputs = EditedInputs(project_layout(), name)
         layout, params = open_project()
         stage: Callable[..., None] = getattr(import_module(f"databoost.stages.{name}"), name)
         for chosen in arguments.values():
             _check_round(name, chosen, params)
         started = time.monotonic()
         stage(layout, params, *arguments.values())
-        words = " ".join([name, *arguments.values()])
+        changed = inputs.changed()
+        if changed:  # as a failure DVC does not record it
+            raise ParamsError(
+                f"edited while {words} ran, which worked with what was there before; `dvc repro` "
+                f"runs it again:{listed(changed)}"
+            )
         click.echo(f"{words}: {time.monotonic() - started:.1f} s")
 
     example = f"databoost {name} {round_name}".rstrip()

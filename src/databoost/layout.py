@@ -129,6 +129,11 @@ class Layout:
         return self.root / "params.yaml"
 
     @property
+    def pipeline(self) -> Path:
+        """The stages, as DVC runs them."""
+        return self.root / "dvc.yaml"
+
+    @property
     def lock(self) -> Path:
         """What DVC recorded of every stage's last run, in git."""
         return self.root / "dvc.lock"

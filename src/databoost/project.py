@@ -16,9 +16,15 @@ def open_project() -> "tuple[Layout, Params]":
     ParamsError
         If there is no ``params.yaml``, or it holds bad values.
     """
-    # They load pydantic, which `--help` does without.
-    from databoost.layout import Layout
+    # It loads pydantic, which `--help` does without.
     from databoost.params import read_params
 
-    layout = Layout(Path())
+    layout = project_layout()
     return layout, read_params(layout.params)
+
+
+def project_layout() -> "Layout":
+    """Give the places of files of the project in the working folder."""
+    from databoost.layout import Layout
+
+    return Layout(Path())

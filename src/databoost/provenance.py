@@ -1,14 +1,62 @@
-"""What DVC has recorded of how the outputs were made, read from ``dvc.lock``."""
+"""What DVC records of how the outputs were made.
+
+It reads a stage's inputs once more when the stage has ended, and records those. So what somebody
+edits meanwhile would be taken for what the outputs were made with: a stage has to notice it.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from databoost.data.files import sha256_of
 from databoost.layout import Layout
 from databoost.yamlfile import read_yaml
 
 #: Stages that the outputs of a round come of; `flat_params` gives their parameters.
 _ONE_FOR_ALL_ROUNDS = ("ingest", "prepare", "candidates")
 _ONE_A_ROUND = ("boost", "train", "evaluate")
+
+
+class EditedInputs:
+    """What people edit of a stage's inputs, as it is when this is made: parameters and ledgers.
+
+    Without a ``dvc.yaml`` that has the stage there is nothing to compare.
+    """
+
+    def __init__(self, layout: Layout, stage: str) -> None:
+        self._layout = layout
+        document = read_yaml(layout.pipeline) if layout.pipeline.exists() else {}
+        declared = document.get("stages", {}).get(stage, {})
+        declared = declared.get("do", declared)
+        self._keys = [str(key) for key in declared.get("params", [])]
+        edited = {
+            path.relative_to(layout.root).as_posix(): path
+            for path in (layout.corrections, layout.control)
+        }
+        self._files = {
+            name: path for name, path in edited.items() if name in declared.get("deps", [])
+        }
+        self._before = self._read()
+
+    def changed(self) -> list[str]:
+        """List what is otherwise by now: ``train.epochs: 20 then, 100 now``, or a file's name.
+
+        Raises
+        ------
+        ParamsError
+            If params.yaml is no longer readable YAML.
+        """
+        now = self._read()
+        lines = {
+            line for key in self._keys for line in _differences(key, self._before[key], now[key])
+        }
+        return sorted(lines | {name for name in self._files if now[name] != self._before[name]})
+
+    def _read(self) -> dict[str, Any]:
+        values = read_yaml(self._layout.params)
+        digests = {
+            name: sha256_of(path) if path.exists() else "" for name, path in self._files.items()
+        }
+        return {key: _value(values, key) for key in self._keys} | digests
 
 
 def changed_params(layout: Layout, names: Iterable[str]) -> list[str]:
