@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from databoost.data.tables import STUDY_ROUNDS
+from databoost.study import verdicts as module
 from databoost.study.verdicts import (
     arm_rows,
     crossed_interval,
@@ -82,6 +83,30 @@ def test_resampling_is_seeded_and_draws_seeds_and_images() -> None:
     assert (low, high) == (0, 1)  # one half of the draws holds one seed alone
     low, high = resampled_interval(np.tile([0.0, 1.0], (3, 2)))
     assert (low, high) == (0, 1)
+
+
+def test_resampling_gives_the_numbers_that_it_always_gave() -> None:
+    for _ in range(2):  # drawn, and drawn before: three shapes are more than are kept
+        for seed, shape, expected in (
+            (1, (2, 40), (4 / 40, 19 / 40)),
+            (2, (3, 40), (-4 / 120, 35 / 120)),
+            (3, (3, 7), (-6 / 21, 9 / 21)),
+        ):
+            values = np.random.default_rng(seed).choice([-1.0, 0, 1], shape, p=[0.1, 0.6, 0.3])
+            assert resampled_interval(values) == expected
+
+
+def test_all_pairs_share_their_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, made = np.random.default_rng, []
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: made.append(seed) or generator(seed))
+    module._draws.cache_clear()
+    of_seed = {seed: right(np.arange(8) % (seed + 2) == 0) for seed in range(3)}
+    arms = {f"arm {n}": {seed: of_seed[seed] for seed in range(2 + n % 2)} for n in range(5)}
+    names = [(arm, name) for arm in arms for name in ("r01", "r02")]
+    assert len(compared({(arm, name): arms[arm] for arm, name in names})) == 2 * 10
+    assert made == [0, 0]  # for two seeds, and for the three that arms 1 and 3 have
+    for drawn in module._draws(2, 8, 0):
+        assert not drawn.flags.writeable
 
 
 @pytest.mark.parametrize("n_images", [300, 1000])

@@ -27,6 +27,7 @@ All of this holds for one comparison each: among twenty, one is expected to miss
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -99,13 +100,26 @@ def resampled_interval(values: Values, seed: int = 0) -> tuple[float, float]:
     seed
         Of the resampling.
     """
-    n_seeds, n_images = values.shape
-    generator = np.random.default_rng(seed)
-    seeds = generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), _RESAMPLES)
-    images = generator.multinomial(n_images, np.full(n_images, 1 / n_images), _RESAMPLES)
-    means = ((seeds.astype(np.float64) @ values) * images).sum(axis=1) / values.size
+    seeds, images = _draws(*values.shape, seed)
+    means = (seeds * (images @ values.T)).sum(axis=1) / values.size
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=2)  # pairs of a study's arms differ in how many seeds both have, if at all
+def _draws(n_seeds: int, n_images: int, seed: int) -> tuple[Values, Values]:
+    """Draw how often each seed and each image counts: (resamples, n_seeds), (resamples, n_images).
+
+    That takes far longer than what is then done with the draws.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = [
+        generator.multinomial(n, np.full(n, 1 / n), _RESAMPLES).astype(np.float64)
+        for n in (n_seeds, n_images)
+    ]
+    for counts in drawn:
+        counts.flags.writeable = False
+    return drawn[0], drawn[1]
 
 
 def sign_test(values: Values) -> float:
