@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,52 @@ def test_classes_of_one_image_leave_nothing_to_validate_with(tmp_path):
 def test_several_datasets_in_one_source_are_not_taken_for_classes(tmp_path):
     folder = write_images(tmp_path / "source", "v1/train/a/1.png", "v2/val/a/2.png")
     refused(folder, tmp_path, r"splits below several folders \(v1/train, v2/val\); name the one")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ("Training/cat/1.png", "Training/dog/2.png", "Testing/cat/3.png", "Testing/dog/4.png"),
+            "Testing, Training, and in each of them cat, dog",
+        ),
+        (
+            (
+                *("training_set/training_set/cats/1.png", "training_set/training_set/dogs/2.png"),
+                *("test_set/test_set/cats/3.png", "test_set/test_set/dogs/a/4.png", "read.me"),
+            ),
+            "test_set, training_set, and in each of them cats, dogs",
+        ),
+        (
+            ("x/seg_train/a/1.png", "x/seg_train/b/2.png", "x/test/a/3.png", "x/test/b/4.png"),
+            "seg_train, test, and in each of them a, b",
+        ),
+    ],
+)
+def test_splits_of_unknown_names_are_not_taken_for_classes(tmp_path, names, told):
+    folder = write_images(tmp_path / "source", *names)
+    message = (
+        f"photos holds {told}: are these splits? Name them train, val and test; if they are "
+        "classes, name them in data.classes"
+    )
+    refused(folder, tmp_path, f"^{re.escape(message)}$")
+    assert not (tmp_path / "raw").exists()
+
+
+SAME = tuple(f"{label}/{place}/1.png" for label in ("cat", "dog") for place in ("in", "out"))
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (SAME, ("cat", "dog", "eel")),
+        ((*SAME, "dog/yard/1.png"), ()),
+        ((*SAME, "dog/1.png"), ()),
+        (("cat/in/1.png", "cat/in/2.png", "dog/in/1.png", "dog/in/2.png"), ()),
+    ],
+)
+def test_classes_may_have_subfolders_of_the_same_names(tmp_path, names, classes):
+    folder = write_images(tmp_path / "source", *names)
+    found = collect(folder, params(classes), tmp_path / "raw")
+    assert set(found.images["label"]) == {"cat", "dog"}
+    assert len(found.images) == len(names)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -83,10 +83,11 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
     SourceError
         If no file, no training or no validation image is readable; if there are fewer than two
         classes, or (all are listed) classes that ``data.classes`` lacks or that cannot be written;
-        if `sha256` is given and the digest differs or a file can't be read.
+        if folders that ``data.classes`` does not name all hold the same folders, as splits of other
+        names do; if `sha256` is given and the digest differs or a file can't be read.
     """
     files = source_files(folder)
-    places = _places(files, data.source)
+    places = _places(files, data)
     check_labels({place.label for place in places.values()}, data)
     digest = FolderDigest(folder) if sha256 else None
     arrived, unreadable = _read(folder, files, places, raw / "arriving", digest)
@@ -144,7 +145,7 @@ def check_labels(labels: set[str], data: DataParams) -> None:
         )
 
 
-def _places(files: list[PurePosixPath], source: str) -> dict[PurePosixPath, _Place]:
+def _places(files: list[PurePosixPath], data: DataParams) -> dict[PurePosixPath, _Place]:
     """Give each file in a class folder its place; files outside of one have none."""
     top = _top(files)
     inside = {file: file.parts[len(top) :] for file in files if file.parts[: len(top)] == top}
@@ -154,9 +155,11 @@ def _places(files: list[PurePosixPath], source: str) -> dict[PurePosixPath, _Pla
     nested = {path for path in nested if path.lower().endswith(("/train", "/val"))}
     if nested and not has_splits:
         raise SourceError(
-            f"{source} holds splits below several folders ({', '.join(sorted(nested))}); name "
+            f"{data.source} holds splits below several folders ({', '.join(sorted(nested))}); name "
             "the one folder that holds train and val in data.source"
         )
+    if not has_splits:
+        _refuse_unknown_splits(inside.values(), data)
     places = {}
     for file, parts in inside.items():
         if not has_splits and len(parts) > 1:
@@ -165,6 +168,33 @@ def _places(files: list[PurePosixPath], source: str) -> dict[PurePosixPath, _Pla
             split = SPLIT_FOLDERS[parts[0].lower()]
             places[file] = _Place(split, canonical_label(parts[1]), "__".join(parts[2:]))
     return places
+
+
+def _refuse_unknown_splits(inside: Collection[tuple[str, ...]], data: DataParams) -> None:
+    """Refuse folders without images of their own that all hold the same folders."""
+    held: dict[str, list[tuple[str, ...]]] = {}
+    for parts in inside:
+        if len(parts) > 1:
+            held.setdefault(parts[0], []).append(parts[1:])
+    below = {_below(files) for files in held.values()}
+    same = next(iter(below), frozenset())
+    is_declared = {canonical_label(name) for name in held} <= set(data.classes)
+    if len(held) > 1 and len(below) == 1 and len(same) > 1 and not is_declared:
+        raise SourceError(
+            f"{data.source} holds {', '.join(sorted(held))}, and in each of them "
+            f"{', '.join(sorted(same))}: are these splits? Name them train, val and test; if they "
+            "are classes, name them in data.classes"
+        )
+
+
+def _below(inside: list[tuple[str, ...]]) -> frozenset[str]:
+    """Give the folders in a folder, or in the only one in it; none if files lie beside them."""
+    while all(len(parts) > 1 for parts in inside):
+        folders = frozenset(canonical_label(parts[0]) for parts in inside)
+        if len(folders) != 1:
+            return folders
+        inside = [parts[1:] for parts in inside]
+    return frozenset()
 
 
 def _top(files: list[PurePosixPath]) -> tuple[str, ...]:
