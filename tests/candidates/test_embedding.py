@@ -332,13 +332,17 @@ def shape_of(name: str) -> list[onnx.NodeProto]:
     ]
 
 
-def trip_over(name: str) -> list[onnx.NodeProto]:
-    """An encoder whose inner layer wants 16 x 16 pixels."""
-    wanted = helper.make_tensor("wanted", TensorProto.INT64, [2], [-1, 3 * 16 * 16])
-    return [
-        helper.make_node("Constant", [], ["wanted"], value=wanted),
-        helper.make_node("Reshape", [name, "wanted"], ["vector"]),
-    ]
+def reshaped(*shape: int) -> Callable[[str], list[onnx.NodeProto]]:
+    """An encoder whose inner layer wants numbers of this shape."""
+    wanted = helper.make_tensor("wanted", TensorProto.INT64, [len(shape)], shape)
+
+    def nodes(name: str) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node("Constant", [], ["wanted"], value=wanted),
+            helper.make_node("Reshape", [name, "wanted"], ["vector"]),
+        ]
+
+    return nodes
 
 
 @pytest.mark.parametrize(
@@ -354,12 +358,29 @@ def trip_over(name: str) -> list[onnx.NodeProto]:
         (["n", 192], {"nodes": shape_of}, {}, r"of shape \['n', 192\]; an encoder of images takes"),
         (["n", 3, 8, 9], {}, {}, r"takes images of 8 x 9 pixels; allowed are squares"),
         (["n", 8, 9, 3], {}, {}, r"takes images of 8 x 9 pixels; allowed are squares"),
-        (["n", 3, 8, 8], {"inputs": 2}, {}, r"does not turn 8 x 8 pixels into a vector; .*more1"),
+        (
+            ["n", 3, 8, 8],
+            {"inputs": 2},
+            {},
+            r"does not turn 8 x 8 pixels into a vector an image; .*more1",
+        ),
         (
             ["n", 3, "h", "w"],
-            {"nodes": trip_over},
+            {"nodes": reshaped(-1, 3 * 16 * 16)},
             {"image_size": 10},
-            r"does not turn 10 x 10 pixels into a vector; embedding\.image_size sets the size",
+            r"does not turn 10 x 10 pixels into a vector an image; embedding\.image_size sets the",
+        ),
+        (
+            ["n", 3, 8, 8],
+            {"nodes": reshaped(1, 192)},
+            {},
+            r"does not turn 8 x 8 pixels into a vector an image; .*cannot be reshaped",
+        ),
+        (
+            ["n", 3, 8, 8],
+            {"nodes": lambda name: [helper.make_node("ReduceMean", [name], ["vector"], axes=[0])]},
+            {},
+            r"into a vector an image; .*: one image gives 192 numbers, two give 96 each",
         ),
     ],
 )
@@ -367,6 +388,13 @@ def test_onnx_file_that_is_no_such_encoder_is_refused(tmp_path, shape, options, 
     write_onnx(tmp_path / "encoder.onnx", shape, **options)
     with pytest.raises(WeightsError, match=message):
         load(tmp_path, "onnx", "encoder.onnx", **changes)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_features_that_are_no_numbers_are_refused(value):
+    embedder = Fixed([[1.0, 2.0], [3.0, value]])
+    with pytest.raises(WeightsError, match=r"no finite numbers; check embedding\.pixels, and"):
+        embedder.embed(make_images(2, 8))
 
 
 def test_damaged_onnx_files_are_refused(tmp_path):

@@ -69,8 +69,18 @@ class Embedder(ABC):
         -------
         numpy.ndarray
             (n, dimension) float32, each row of length 1 (an all-zero row stays zero).
+
+        Raises
+        ------
+        WeightsError
+            If features are not finite.
         """
         features = self.features(images)
+        if not np.isfinite(features).all():
+            raise WeightsError(
+                "the embedder gives features that are no finite numbers; check embedding.pixels, "
+                "and whether the weights file overflows in its precision"
+            )
         lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
         vectors: Vectors = (features / np.maximum(lengths, 1e-12)[:, None]).astype(np.float32)
         return vectors
@@ -127,13 +137,20 @@ class OnnxEmbedder(Embedder):
         self._read_type(path, first.type)
         self._read_shape(path, list(first.shape), image_size)
         try:
-            blank = torch.zeros((1, 3, self.image_size, self.image_size))
-            self.dimension = self.features(blank).shape[1]
+            self.dimension = self._probe()
         except Exception as error:  # as above
             raise WeightsError(
-                f"{path} does not turn {self.image_size} x {self.image_size} pixels into a vector; "
-                f"embedding.image_size sets the size: {error}"
+                f"{path} does not turn {self.image_size} x {self.image_size} pixels into a vector "
+                f"an image; embedding.image_size sets the size: {error}"
             ) from error
+
+    def _probe(self) -> int:
+        """Find the length of its vectors; a file that takes any number must take two."""
+        side = self.image_size
+        one, two = (self.features(torch.zeros((n, 3, side, side))).shape[1] for n in (1, 2))
+        if one != two:
+            raise ValueError(f"one image gives {one} numbers, two give {two} each")
+        return one
 
     def _read_type(self, path: Path, kind: str) -> None:
         if kind not in _ONNX_TYPES:
