@@ -31,6 +31,14 @@ def test_two_studies_do_not_work_in_one_folder(tmp_path: Path) -> None:
             run_study(Layout(tmp_path), declared(), study, tmp_path, 1)
 
 
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
+    study = Study.model_validate({"rounds": 1, "additions": 1, "seeds": [0], "arms": {"a": {}}})
+    (tmp_path / "rounds.csv").write_text("a report's")
+    with pytest.raises(DataboostError, match="holds other files, and no study; choose a new fold"):
+        run_study(Layout(tmp_path), declared(), study, tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["rounds.csv"]
+
+
 def job(accelerator: str) -> Job:
     params = declared(train={"accelerator": accelerator, "threads": 3})
     return Job("job", "r00", Path("job"), Path("start"), params, "a", 0)

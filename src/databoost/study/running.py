@@ -48,7 +48,7 @@ def run_study(
     ------
     DataboostError
         If jobs failed, once all others are done; lists each with its reason. Or if the folder is
-        in use by another command.
+        in use by another command, or holds files and no study.
     """
     places = StudyPlaces(folder)
     with _alone(places):
@@ -159,6 +159,10 @@ def _of_study(chain: Chain, folder: Path) -> Params:
 @contextmanager
 def _alone(places: StudyPlaces) -> Iterator[None]:
     places.root.mkdir(parents=True, exist_ok=True)
+    if not places.lock.exists() and any(places.root.iterdir()):
+        raise DataboostError(
+            f"{places.root} holds other files, and no study; choose a new folder with --output"
+        )
     with places.lock.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
