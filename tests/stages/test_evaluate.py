@@ -72,3 +72,5 @@ def test_predictions_and_pictures_are_of_their_own_images(
     metrics = json.loads(here.metrics.read_text())
     accuracies = {split: metrics[split]["accuracy"] for split in ("train", "val", "test")}
     assert accuracies == {"train": 1, "val": 0, "test": 1}
+    # Not the limit: another one would evaluate every round again.
+    assert metrics["size"] == {"n_train": 2, "n_val": 2, "padded": 16}

@@ -75,7 +75,6 @@ def _size(snapshot: pd.DataFrame, params: Params) -> dict[str, int]:
         "n_train": n_train,
         "n_val": n_val,
         "padded": padded_size(n_train, n_val, params.train.batch_size),
-        "limit": params.boost.size_limit,
     }
 
 
