@@ -1,6 +1,7 @@
 """The command line: help, errors, and what each command calls."""
 
 import errno
+import hashlib
 import re
 import shutil
 import subprocess
@@ -353,10 +354,32 @@ def test_source_notes_what_a_folder_holds(folder: Path) -> None:
     assert read_params(folder / "params.yaml").data.sha256 == second
 
 
+def test_source_notes_what_a_file_url_holds(folder: Path) -> None:
+    archive = folder / "my photos.zip"
+    url = archive.as_uri()
+    digests = []
+    for content in (b"one", b"two"):
+        archive.write_bytes(content)
+        assert databoost("source", url).stdout == f"data.source: {url}\n{NEXT}"
+        data = read_params(folder / "params.yaml").data
+        assert (data.source, data.sha256) == (url, hashlib.sha256(content).hexdigest())
+        digests.append(data.sha256)
+    assert refusal("source", url, "--sha256", digests[0]) == (
+        f"{url} has the SHA-256 {digests[1]}, not {digests[0]}; without --sha256 it is taken as "
+        "it is"
+    )
+    assert "does not exist" in refusal("source", "file:///no/such/photos.zip")
+
+
 def test_source_takes_urls_unseen_and_synthetic_back(folder: Path) -> None:
     digest = "a" * 64
     url = "https://example.org/photos.zip"
-    assert databoost("source", url, "--sha256", digest).exit_code == 0
+    assert databoost("source", url).stdout == (
+        f"data.source: {url}\n{NEXT}this address is not looked at again later; "
+        "`dvc repro --force ingest` does so\n"
+    )
+    told = databoost("source", url, "--sha256", digest)
+    assert told.stdout == f"data.source: {url}\n{NEXT}"
     data = read_params(folder / "params.yaml").data
     assert (data.source, data.sha256) == (url, digest)
     assert "data.sha256: String should match pattern" in refusal("source", url, "--sha256", "abc")

@@ -188,7 +188,8 @@ def source(source: str, sha256: str) -> None:
 
     SOURCE is synthetic, a folder, an archive or a URL. Writes data.source and data.sha256 to
     params.yaml. For a folder or an archive the digest of its content is computed, so that
-    `dvc repro` sees when the images have changed: give the same SOURCE again after a change.
+    `dvc repro` sees when the images have changed: give the same SOURCE again after a change. A
+    URL is downloaded once; `dvc repro --force ingest` does so again.
 
     \b
     Examples:
@@ -197,12 +198,12 @@ def source(source: str, sha256: str) -> None:
       databoost source https://example.org/photos.tar.gz --sha256 9f86d081...
       databoost source synthetic
     """
-    from databoost.data.sources import is_url, source_digest
+    from databoost.data.sources import is_remote, source_digest
     from databoost.params import edit_params
 
     layout, _ = open_project()
     digest = sha256 = sha256.strip().lower()
-    if source != "synthetic" and not is_url(source):
+    if source != "synthetic" and not is_remote(source):
         digest = source_digest(source, layout.root)
         if sha256 and sha256 != digest:
             raise ParamsError(
@@ -211,6 +212,8 @@ def source(source: str, sha256: str) -> None:
             )
     edit_params(layout.params, {"data.source": source, "data.sha256": digest})
     click.echo(f"data.source: {source}\n{_NEXT}")
+    if is_remote(source) and not digest:
+        click.echo("this address is not looked at again later; `dvc repro --force ingest` does so")
 
 
 main.add_command(sheet)

@@ -19,7 +19,7 @@ from databoost.data.sources import (
     FolderDigest,
     Opened,
     check_digest,
-    is_url,
+    is_remote,
     open_source,
     source_digest,
     source_files,
@@ -110,12 +110,12 @@ def server(tmp_path, monkeypatch) -> Iterator[str]:
         thread.join()
 
 
-def test_urls_are_told_from_paths():
+def test_what_is_downloaded_is_told_from_what_is_here():
     urls = ["http://a/b.zip", "HTTPS://a/b.zip", "file:///a/b.zip"]
-    assert [is_url(source) for source in [*urls, "a/b.zip", "s3://a/b.zip", "http/x"]] == [
+    assert [is_remote(source) for source in [*urls, "a/b.zip", "s3://a/b.zip", "http/x"]] == [
         True,
         True,
-        True,
+        False,
         False,
         False,
         False,

@@ -77,13 +77,13 @@ class FolderDigest:
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def is_url(source: str) -> bool:
-    """Tell whether a source is an http, https or file URL rather than a path.
+def is_remote(source: str) -> bool:
+    """Tell whether a source is downloaded, rather than a path or a file URL.
 
-    >>> is_url("https://example.org/photos.zip"), is_url("../photos")
+    >>> is_remote("https://example.org/photos.zip"), is_remote("file:///photos.zip")
     (True, False)
     """
-    return bool(re.match(r"(https?|file)://", source, re.IGNORECASE))
+    return bool(re.match(r"https?://", source, re.IGNORECASE))
 
 
 def source_files(folder: Path) -> list[PurePosixPath]:
@@ -132,7 +132,7 @@ def source_digest(source: str, root: Path) -> str:
     SourceError
         If the source is missing, is of no known kind, can't be read, or is not local.
     """
-    if is_url(source) and not _is_file_url(source):
+    if is_remote(source):
         raise SourceError(
             f"{source} is not a local file, so its SHA-256 is not known before it is downloaded; "
             "give the one that its publisher states (--sha256), or none"
@@ -166,7 +166,7 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
     scratch = layout.state / "source"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        if is_url(data.source) and not _is_file_url(data.source):
+        if is_remote(data.source):
             place = download(data.source, scratch)
         else:
             place = _local_place(data.source, layout.root)
