@@ -264,11 +264,34 @@ def test_a_source_that_is_missing_or_of_another_kind_is_refused(tmp_path, source
     refused(params(source), tmp_path, match)
 
 
-@pytest.mark.parametrize("source", [".", "data", "data/raw", "data/raw/train", "data/ingest"])
-def test_what_ingest_writes_is_no_source(tmp_path, source):
-    (tmp_path / "data/raw/train").mkdir(parents=True)
-    (tmp_path / "data/ingest").mkdir(parents=True)
-    refused(params(source), tmp_path, rf"data.source {source} overlaps .*data/")
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        (".", "data/raw"),
+        ("data", "data/raw"),
+        ("data/raw", "data/raw"),
+        ("data/raw/train", "data/raw"),
+        ("data/ingest", "data/ingest"),
+        ("data/heldout/test", "data/heldout"),
+        ("data/candidates", "data/candidates"),
+        ("data/rounds/r02/dataset", "data/rounds"),
+        ("data/rounds/r02/dataset.zip", "data/rounds"),
+    ],
+)
+def test_what_a_stage_writes_is_no_source(tmp_path, source, output):
+    for name in ("raw/train", "ingest", "heldout/test", "candidates", "rounds/r02/dataset"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    write_zip(tmp_path / "data/rounds/r02/dataset.zip", {"i/a.png": b"a"})
+    match = (
+        f"^data.source {source} overlaps {tmp_path / output}, which the stages write anew; copy "
+        "the images to a folder of their own$"
+    )
+    refused(params(source), tmp_path, match)
+
+
+def test_a_folder_beside_what_the_stages_write_is_a_source(tmp_path):
+    write_files(tmp_path / "data/photos", {"i/a.png": b"a"})
+    assert taken(params("data/photos"), tmp_path) == {"i/a.png": b"a"}
 
 
 def test_a_download_is_unpacked(tmp_path, server):

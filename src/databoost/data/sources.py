@@ -159,7 +159,7 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
     ------
     SourceError
         If the source is missing, of no known kind, can't be downloaded or unpacked, is an unsafe
-        archive, an archive of another SHA-256, or a folder that ``ingest`` itself writes to.
+        archive, an archive of another SHA-256, or in a folder that a stage writes to.
     OSError
         If the disk is full, or may not be written to.
     """
@@ -220,10 +220,12 @@ def _local_place(source: str, root: Path) -> Path:
 
 def _refuse_own_output(source: str, place: Path, layout: Layout) -> None:
     folder = place.resolve()
-    for output in (layout.raw.resolve(), layout.ingest.resolve()):
+    rounds = layout.round("r00").root.parent
+    for written in (layout.raw, layout.ingest, layout.heldout, layout.candidates, rounds):
+        output = written.resolve()
         if folder.is_relative_to(output) or output.is_relative_to(folder):
             raise SourceError(
-                f"data.source {source} overlaps {output}, which ingest writes anew; move the "
+                f"data.source {source} overlaps {output}, which the stages write anew; copy the "
                 "images to a folder of their own"
             )
 
