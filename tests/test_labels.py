@@ -2,7 +2,7 @@
 
 import pytest
 
-from databoost.labels import canonical_label, label_fault
+from databoost.labels import canonical_label, label_fault, label_look
 
 
 @pytest.mark.parametrize("label", ["i", "5", "a b", "caf\u00e9", "-", ".a", "a.", "a..b", "\u4e00"])
@@ -32,3 +32,20 @@ def test_a_folders_name_is_a_label(label: str) -> None:
 )
 def test_other_names_are_refused_with_the_reason(label: str, fault: str) -> None:
     assert label_fault(label) == fault
+
+
+@pytest.mark.parametrize(
+    ("label", "look"),
+    [
+        ("i", "i"),
+        ("Cat", "cat"),
+        ("a\u200bb\u2060", "ab"),
+        ("CAFE\u0301", "caf\u00e9"),
+        ("e\u200d\u0301", "\u00e9"),
+        ("STRASSE", "strasse"),
+        ("stra\u00dfe", "strasse"),
+    ],
+)
+def test_neither_case_nor_invisible_characters_are_seen(label: str, look: str) -> None:
+    assert label_look(label) == look
+    assert label_fault(label) == ""

@@ -14,6 +14,16 @@ def canonical_label(label: str) -> str:
     return unicodedata.normalize("NFC", label)
 
 
+def label_look(label: str) -> str:
+    r"""Give what is seen of a label, whatever its case: what folders and people take for one.
+
+    >>> label_look("C\u200bAT") == label_look("cat")
+    True
+    """
+    seen = (character for character in label if unicodedata.category(character) != "Cf")
+    return canonical_label("".join(seen).casefold())
+
+
 def label_fault(label: str) -> str:
     """Say why no class can be called so; empty if one can.
 

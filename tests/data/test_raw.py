@@ -291,6 +291,21 @@ def test_folders_whose_names_look_alike_are_one_class(tmp_path):
     }
 
 
+def test_folders_that_differ_only_in_case_or_by_invisible_characters_are_refused(tmp_path):
+    names = ("train/Cat/1.png", "train/cat/1.png", "val/c\u200bat/1.png", "val/dog/1.png")
+    folder = write_images(tmp_path / "source", *names)
+    message = (
+        "photos has class folders that can't be taken (data.classes: any):\n"
+        "  - 'Cat' and 'cat' and 'c\\u200bat' differ only in case or by invisible characters: "
+        "rename one, or name them all in data.classes"
+    )
+    refused(folder, tmp_path, f"^{re.escape(message)}$")
+    assert not (tmp_path / "raw").exists()
+    found = collect(folder, params(("cat", "Cat", "c\u200bat", "dog")), tmp_path / "raw")
+    assert found.classes == ("cat", "Cat", "c\u200bat", "dog")
+    assert set(found.images["label"]) == {"cat", "Cat", "c\u200bat", "dog"}
+
+
 def test_exactly_the_ten_numerals_are_in_numeric_order():
     assert order_classes(sorted(NUMERALS), ()) == NUMERALS
     assert order_classes(["v", "ix", "i"], ()) == ("i", "ix", "v")

@@ -15,7 +15,7 @@ from databoost.data.lettering import NUMERALS
 from databoost.data.sources import FolderDigest, check_digest, source_files
 from databoost.data.tables import RAW_INDEX, UNREADABLE
 from databoost.errors import ImageError, SourceError, listed
-from databoost.labels import canonical_label, label_fault
+from databoost.labels import canonical_label, label_fault, label_look
 from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS
 from databoost.sections import DataParams
 
@@ -124,6 +124,9 @@ def order_classes(labels: Iterable[str], declared: tuple[str, ...]) -> tuple[str
 def check_labels(labels: set[str], data: DataParams) -> None:
     """Refuse classes that ``data.classes`` lacks, if it names any, or that can't be written.
 
+    Nor may classes that ``data.classes`` does not name look alike: folders whose names differ only
+    in case are one on macOS and Windows.
+
     Raises
     ------
     SourceError
@@ -136,6 +139,16 @@ def check_labels(labels: set[str], data: DataParams) -> None:
         problems += [
             f"{label!r} is not in data.classes: rename it, remove it or add it there"
             for label in sorted(labels - set(data.classes))
+        ]
+    else:
+        looks: dict[str, list[str]] = {}
+        for label in sorted(labels):
+            looks.setdefault(label_look(label), []).append(label)
+        problems += [
+            f"{' and '.join(map(repr, alike))} differ only in case or by invisible characters: "
+            "rename one, or name them all in data.classes"
+            for alike in looks.values()
+            if len(alike) > 1
         ]
     if problems:
         allowed = ", ".join(data.classes) or "any"
