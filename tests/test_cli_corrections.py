@@ -31,7 +31,7 @@ from databoost.stages.prepare import prepare
 from databoost.tracing import trace_images
 from databoost.views import sheet_contents
 from databoost.views.sheets import PICTURE_SIDE
-from databoost.views.thumbnails import model_inputs, thumbnail
+from databoost.views.thumbnails import model_input, thumbnail
 
 SHEET_FILE = Path("sheets/r00.xlsx")
 R01_FILE = Path("sheets/r01.xlsx")
@@ -103,6 +103,21 @@ def fill(edits: dict[str, tuple[str, ...]], path: Path = SHEET_FILE) -> None:
                 row[place[name]].value = value
                 row[place[name]].data_type = "s"
     book.save(path)
+
+
+def test_a_sheet_of_the_worst_leaves_the_others_out(layout: Layout) -> None:
+    told("sheet", "r00")
+    worst = [row["image_id"] for row in cells()][:5]
+    assert told("sheet", "r00", "--worst", "5", "-o", "five.xlsx")[0] == (
+        "five.xlsx: 5 image(s), worst first (7 better ones are left out: --worst); fill in action, "
+        "value and note, then"
+    )
+    assert [row["image_id"] for row in cells(Path("five.xlsx"))] == worst
+    fill({worst[2]: ("delete",)}, Path("five.xlsx"))
+    assert told("corrections", "import", "five.xlsx")[0] == f"added    {worst[2]}  delete"
+    assert told("sheet", "r00", "--worst", "12", "-o", "all.xlsx")[0].startswith(
+        "all.xlsx: 12 image(s), worst first; fill in"
+    )
 
 
 def test_from_the_sheet_to_a_corrected_dataset_and_back(layout: Layout) -> None:
@@ -229,7 +244,7 @@ def test_a_row_shows_its_image_and_the_nearest_other(
         others = set(manifest["image_id"][:N_TRAIN]) - {name}
         nearest = min(others, key=lambda other: abs(greys[other] - greys[name]))
         assert row["nearest_id"] == nearest
-        expected = [images[name], model_inputs(inputs[name])[0], images[nearest]]
+        expected = [images[name], model_input(inputs[name], 0), images[nearest]]
         for column, image in zip(("image", "model_input", "nearest_image"), expected, strict=True):
             assert np.array_equal(shown[number, column], thumbnail(image, PICTURE_SIDE))
 

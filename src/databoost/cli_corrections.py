@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from databoost.layout import Layout
     from databoost.ledger_edits import Change
 
+#: Rows of a sheet, with three pictures each: more open slowly in a spreadsheet program.
+_WORST = 3000
 _FILE = click.Path(path_type=Path)
 _NO_FOLDER = click.Path(path_type=Path, dir_okay=False)
 _NEXT = (
@@ -32,12 +34,20 @@ _NEXT = (
     help="Show only images of this split; may be given twice.",
 )
 @click.option("--ids", type=click.File(), help="Show only the images whose ids the file holds.")
+@click.option(
+    "--worst",
+    type=click.IntRange(1),
+    default=_WORST,
+    show_default=True,
+    help="Show so many of them, the worst, if there are more.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a sheet that may hold edits.")
 def sheet(
     round_name: str,
     output: Path | None,
     splits: tuple[str, ...],
     ids: "TextIO | None",
+    worst: int,
     *,
     overwrite: bool,
 ) -> None:
@@ -54,6 +64,7 @@ def sheet(
     \b
     Examples:
       databoost sheet r00
+      databoost sheet r00 --worst 500
       databoost sheet r00 --split val -o val.xlsx
       databoost sheet r02 --ids lasso.txt
     """
@@ -71,10 +82,12 @@ def sheet(
         raise DatasetError(f"{target} exists and may hold edits; --overwrite, or -o another file")
     image_ids = None if ids is None else ids.read().replace(",", " ").split()
     rows = choose_rows(layout, round_name, splits or SNAPSHOT_SPLITS, image_ids)
-    write_bytes(target, sheet_of_round(layout, params, round_name, rows))
+    write_bytes(target, sheet_of_round(layout, params, round_name, rows, worst))
+    n_left_out = max(len(rows) - worst, 0)
+    more = f" ({n_left_out} better ones are left out: --worst)" if n_left_out else ""
     click.echo(
-        f"{target}: {len(rows)} image(s), worst first; fill in action, value and note, then\n"
-        f"  databoost corrections import {target}"
+        f"{target}: {len(rows) - n_left_out} image(s), worst first{more}; fill in action, value "
+        f"and note, then\n  databoost corrections import {target}"
     )
 
 

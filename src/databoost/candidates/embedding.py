@@ -147,7 +147,8 @@ class OnnxEmbedder(Embedder):
     def _probe(self) -> int:
         """Find the length of its vectors; a file that takes any number must take two."""
         side = self.image_size
-        one, two = (self.features(torch.zeros((n, 3, side, side))).shape[1] for n in (1, 2))
+        blank = torch.zeros((2, 3, side, side))
+        one, two = len(self.features(blank[:1])[0]), len(self.features(blank)[0])
         if one != two:
             raise ValueError(f"one image gives {one} numbers, two give {two} each")
         return one

@@ -21,7 +21,7 @@ from databoost.model.evaluation import pick_device
 from databoost.params import Params
 from databoost.tracing import is_current, read_traces, told_of_addition, told_of_image
 from databoost.views.sheets import PICTURE_SIDE, READ_ONLY, About, write_sheet
-from databoost.views.thumbnails import model_inputs, thumbnail
+from databoost.views.thumbnails import model_input, thumbnail
 
 _BATCH = 256
 _DECIMALS = 6
@@ -29,13 +29,17 @@ _DECIMALS = 6
 _MEMORY = 2**29
 
 
-def sheet_of_round(layout: Layout, params: Params, name: str, shown: pd.DataFrame) -> bytes:
+def sheet_of_round(
+    layout: Layout, params: Params, name: str, shown: pd.DataFrame, n_worst: int
+) -> bytes:
     """Make the image sheet for people of a round.
 
     Parameters
     ----------
     shown
         Rows of the round's manifest, in any order; :func:`choose_rows` gives them.
+    n_worst
+        Of these, how many are shown at most, the worst.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def sheet_of_round(layout: Layout, params: Params, name: str, shown: pd.DataFram
     vectors = np.concatenate(
         [embedder.embed(inputs.batch(slice(start, start + _BATCH))) for start in starts]
     )
-    rows = worst_first(every[every["image_id"].isin(shown["image_id"])])
+    rows = worst_first(every[every["image_id"].isin(shown["image_id"])]).head(n_worst)
     numbers = rows.index.to_numpy(dtype=np.int64)  # of the manifest's rows
     trains = np.flatnonzero(every["split"] == "train")
     nearest, similarities = nearest_others(vectors, numbers, trains)
@@ -225,11 +229,10 @@ def _pictures(
         number: encode_png(thumbnail(files[number], PICTURE_SIDE))
         for number in sorted({*numbers.tolist(), *nearest.tolist()})
     }
-    seen = model_inputs(inputs)
     return [
         {
             "image": small[number],
-            "model_input": encode_png(thumbnail(seen[number], PICTURE_SIDE)),
+            "model_input": encode_png(thumbnail(model_input(inputs, number), PICTURE_SIDE)),
             "nearest_image": small[other],
         }
         for number, other in zip(numbers.tolist(), nearest.tolist(), strict=True)

@@ -45,17 +45,15 @@ def enlarged(pixels: Pixels, side: int) -> Pixels:
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def model_inputs(images: TapStore) -> list[Pixels]:
-    """Give the images as the model sees them, resized as it resizes them, in 8 bits.
+def model_input(images: TapStore, number: int) -> Pixels:
+    """Give an image as the model sees it, resized as it resizes it, in 8 bits.
 
     Returns
     -------
-    list of numpy.ndarray
+    numpy.ndarray
         uint8, (size, size, 1 if the store is grey, else 3).
     """
     channels = images.taps.shape[1]
-    pictures: list[Pixels] = []
-    for number in range(len(images)):
-        blended = images.batch(slice(number, number + 1))[0, :channels]  # (c, size, size)
-        pictures.append(blended.round().byte().permute(1, 2, 0).numpy())
-    return pictures
+    blended = images.batch(slice(number, number + 1))[0, :channels]  # (c, size, size)
+    pixels: Pixels = blended.round().byte().permute(1, 2, 0).numpy()
+    return pixels
