@@ -9,6 +9,7 @@ from typing import Any
 import openpyxl
 import pandas as pd
 import pytest
+from openpyxl.utils import get_column_letter
 
 from databoost import errors
 from databoost.errors import CorrectionError
@@ -215,6 +216,33 @@ def test_a_formula_is_no_text(path: Path) -> None:
     assert refusal(edit(path, change)) == [
         "tab 1, row 2, image id0: a formula stands where text is needed"
     ]
+
+
+def test_merged_cells_are_no_edits_of_every_row(path: Path) -> None:
+    fill(path, {"action": "delete"})
+    column = get_column_letter(NAMES.index("action") + 1)
+    cells = f"{column}2:{column}4"
+    edit(path, lambda book: book["1"].merge_cells(cells))
+    assert broken(path) == (
+        f"{path} has merged cells, {cells} first, and only one row of them would be edited; "
+        "unmerge the cells, and fill in every row that you mean"
+    )
+    edit(path, lambda book: book["1"].unmerge_cells(cells))
+    assert edits_of(read_sheet(path), CLASSES) == [Edit("id0", "delete", "", "")]
+
+
+@pytest.mark.parametrize("n_before", [2**20 - 10, 2**20, 3 * 2**20 - 25])
+def test_merged_cells_are_found_wherever_they_stand(path: Path, n_before: int) -> None:
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        content = b" " * n_before + b"<x:mergeCell ref='A1:B2'/>"
+        archive.writestr("xl/worksheets/other.xml", content)
+    assert broken(path).startswith(f"{path} has merged cells, A1:B2 first, and only one row")
+
+
+def test_a_note_about_merged_cells_is_a_note(path: Path) -> None:
+    note = '<mergeCell ref="A1:B2"/>'
+    sheet = read_sheet(fill(path, {"action": "keep", "note": note}))
+    assert edits_of(sheet, CLASSES) == [Edit("id0", "keep", "", note)]
 
 
 def test_columns_that_are_missing_or_there_twice(path: Path) -> None:

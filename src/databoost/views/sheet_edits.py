@@ -5,6 +5,7 @@ harm. Cells that are only to be read are compared with the copy in the hidden ta
 wrong place is refused, not lost. All problems are told at once.
 """
 
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from databoost.views.sheets import COLUMNS, EDITED, HIDDEN_TAB, READ_ONLY, VERSI
 #: Bytes that a sheet may have, as a file and with its tables unpacked (pictures are not unpacked).
 _LARGEST_FILE = 2 * 2**30
 _LARGEST_TABLES = 2**29
+#: With any prefix; in the text of a cell the ``<`` is written otherwise.
+_MERGED = re.compile(rb"""<(?:[\w.-]{1,40}:)?mergeCell\s+ref=["']([A-Z0-9:]{1,40})["']""")
 _TOLERANCE = 1e-9  # programs write numbers with 15 digits or more
 
 Cells = dict[str, Any]
@@ -57,10 +60,12 @@ def read_sheet(path: Path) -> FilledSheet:
     Raises
     ------
     CorrectionError
-        If the file is missing, too large, damaged, or no sheet of this version of databoost.
+        If the file is missing, too large, damaged, or no sheet of this version of databoost, or
+        if cells were merged.
     """
     _check_file(path)
     try:
+        merged = _merged(path)
         book = openpyxl.load_workbook(path, read_only=True, keep_links=False)
         tabs = {tab.title: _lines(tab) for tab in book.worksheets}
         book.close()
@@ -68,6 +73,11 @@ def read_sheet(path: Path) -> FilledSheet:
         raise CorrectionError(
             f"{path} is damaged or cut short and cannot be read: {error or type(error).__name__}"
         ) from error
+    if merged:
+        raise CorrectionError(
+            f"{path} has merged cells, {merged} first, and only one row of them would be edited; "
+            "unmerge the cells, and fill in every row that you mean"
+        )
     if HIDDEN_TAB not in tabs:
         raise CorrectionError(
             f"{path} is no image sheet: it lacks the hidden tab {HIDDEN_TAB!r}; edit the file that "
@@ -151,6 +161,20 @@ def _check_file(path: Path) -> None:
             f"{path} is too large to be an image sheet: {n_bytes:,} bytes, tables of {tables:,} "
             f"bytes; allowed are {_LARGEST_FILE:,} and {_LARGEST_TABLES:,}"
         )
+
+
+def _merged(path: Path) -> str:
+    """Give the first range of merged cells, of which openpyxl says nothing when it only reads."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+                with archive.open(name) as stream:
+                    text = b""
+                    while part := stream.read(2**20):
+                        text = text[-200:] + part  # a range may lie across two parts
+                        if found := _MERGED.search(text):
+                            return found[1].decode()
+    return ""
 
 
 def _is_picture(name: str) -> bool:
