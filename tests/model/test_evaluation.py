@@ -155,6 +155,42 @@ def test_confusion_counts_every_pair_of_classes(sheet):
     assert counts["predicted_label"].tolist()[:3] == CLASSES
 
 
+def all_wrong(n_classes: int) -> tuple[list[str], pd.DataFrame]:
+    """Classes, and counts of three images, all wrong: one of train, two alike of val."""
+    classes = [f"c{number:03d}" for number in range(n_classes)]
+    images = [("train", "c005", "c001"), ("val", "c003", "c007"), ("val", "c003", "c007")]
+    columns = ["split", "label", "predicted_label"]
+    return classes, confusion_counts(pd.DataFrame(images, columns=columns), classes)
+
+
+def test_confusion_counts_of_up_to_100_classes_hold_every_zero():
+    classes, counts = all_wrong(100)
+    assert counts[["split", "label", "predicted_label"]].to_numpy().tolist() == [
+        [split, label, other]
+        for split in ("train", "val")
+        for label in classes
+        for other in classes
+    ]
+    assert counts[counts["n_images"] > 0].to_numpy().tolist() == [
+        ["train", "c005", "c001", 1],
+        ["val", "c003", "c007", 2],
+    ]
+
+
+def test_confusion_counts_of_more_classes_hold_few_zeros():
+    classes, counts = all_wrong(101)
+    occurring = {("train", "c005", "c001"): 1, ("val", "c003", "c007"): 2}
+    assert counts.to_numpy().tolist() == [
+        [split, label, other, occurring.get((split, label, other), 0)]
+        for split in ("train", "val")
+        for label in classes
+        for other in classes
+        if label in (other, "c000") or (split, label, other) in occurring
+    ]
+    for axis in ("label", "predicted_label"):  # in the order in which they first come up
+        assert counts.loc[counts["split"] == "val", axis].unique().tolist() == classes
+
+
 def test_predictions_are_log_probabilities_in_order_over_several_batches():
     random = np.random.default_rng(0)
     images = list(random.integers(0, 256, (70, 32, 32, 3), dtype=np.uint8))

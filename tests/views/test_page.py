@@ -359,6 +359,15 @@ def test_no_matrix_of_many_classes_but_the_commonest_confusions() -> None:
     assert len([a for tag, a in seen.tags if tag == "td" and a.get("class") == "left"]) == 30
 
 
+def test_pairs_that_the_counts_leave_out_are_zeros() -> None:
+    every = confusions(["i", NASTY])
+    every.loc[(every["round"] == "r00") & (every["label"] == "i"), "n_images"] = [0, 2] * 2
+    some = every[every["n_images"] > 0]
+    assert len(some) == len(every) - 2
+    pages = [report_page(told(confusions=counts), read, RULES) for counts in (every, some)]
+    assert pages[0] == pages[1]
+
+
 def test_the_same_page_for_the_same_input() -> None:
     assert report_page(everything(), read, RULES) == report_page(everything(), read, RULES)
 

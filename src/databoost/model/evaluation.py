@@ -21,6 +21,7 @@ Probabilities = npt.NDArray[np.float64]
 #: Images that go through a model at once.
 BATCH = 64
 _DECIMALS = 6
+_MOST_WITH_ZEROS = 100  # classes
 
 
 def pick_device(settings: TrainParams) -> torch.device:
@@ -182,15 +183,41 @@ def split_metrics(sheet: pd.DataFrame, classes: list[str]) -> dict[str, dict[str
     return metrics
 
 
+def confusion_matrix(sheet: pd.DataFrame, classes: list[str]) -> npt.NDArray[np.int64]:
+    """Count images by given label (rows) and predicted one: (n_classes, n_classes) int64."""
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    pairs = tuple(label_positions(sheet[name], classes) for name in ("label", "predicted_label"))
+    np.add.at(counts, pairs, 1)
+    return counts
+
+
 def confusion_counts(sheet: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Count images by split, given and predicted label (``CONFUSION``), zeros included."""
-    splits = sorted(sheet["split"].unique())
-    every = pd.MultiIndex.from_product(
-        [splits, classes, classes], names=["split", "label", "predicted_label"]
-    )
-    counts = sheet.groupby(["split", "label", "predicted_label"]).size()
-    frame = counts.reindex(every, fill_value=0).rename("n_images").reset_index()
-    return CONFUSION.frame({column: frame[column].to_numpy() for column in CONFUSION.columns})
+    """Count images by split, given and predicted label.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``CONFUSION``, by split and then the order of the classes. Of up to 100 classes it holds
+        every pair, zeros included. Of more, whose zeros would be millions, it holds the pairs that
+        occur, and with zeros too each class with itself and the first class with every other:
+        plots take from these the classes of both axes, in order.
+    """
+    names = np.array(classes, dtype=object)
+    n_whole = len(classes) if len(classes) <= _MOST_WITH_ZEROS else 1
+    parts = [CONFUSION.empty()]
+    for split, rows in sheet.groupby("split", sort=True):
+        counts = confusion_matrix(rows, classes)
+        is_kept = (counts > 0) | np.eye(len(classes), dtype=bool)
+        is_kept[:n_whole] = True
+        given, predicted = np.nonzero(is_kept)
+        columns = {
+            "split": [split] * len(given),
+            "label": names[given],
+            "predicted_label": names[predicted],
+            "n_images": counts[is_kept],
+        }
+        parts.append(CONFUSION.frame(columns))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _losses(

@@ -17,6 +17,7 @@ from databoost.model.evaluation import (
     Probabilities,
     WorstImages,
     confusion_counts,
+    confusion_matrix,
     image_sheet,
     pick_device,
     predict,
@@ -79,8 +80,7 @@ def _size(snapshot: pd.DataFrame, params: Params) -> dict[str, int]:
 
 
 def _confusion_of_val(sheet: pd.DataFrame, classes: list[str], here: RoundLayout) -> bytes:
-    counts = confusion_counts(sheet[sheet["split"] == "val"], classes)
-    matrix = counts["n_images"].to_numpy().reshape(len(classes), len(classes))
+    matrix = confusion_matrix(sheet[sheet["split"] == "val"], classes)
     return confusion_picture(matrix, classes, f"{here.name}, validation: {matrix.sum()} images")
 
 
