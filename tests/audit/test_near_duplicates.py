@@ -2,6 +2,8 @@
 
 import weakref
 from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,6 +57,35 @@ def test_hashes_may_differ_by_so_many_bits_and_no_more(n_bits: int, n_pairs: int
     hashes = np.array([2**64 - 1, 2 ** (64 - n_bits) - 1], dtype=np.uint64)
     pairs = find_pairs(Fingerprints(hashes, np.ones((2, 1), dtype=np.float32)), RULES)
     assert pairs["bits"].tolist() == [n_bits] * n_pairs
+
+
+def test_candidates_are_compared_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strokes of no more pairs than said are held at once, however many hashes are alike."""
+    monkeypatch.setattr(near_duplicates, "_AT_ONCE", 4)
+    monkeypatch.setattr(near_duplicates, "_PAIRS_AT_ONCE", 3)
+    held, einsum = [], np.einsum
+
+    def note(rule: str, first: Any, second: Any) -> Any:
+        held.append(len(first))
+        return einsum(rule, first, second)
+
+    monkeypatch.setattr(np, "einsum", note)
+    hashes = [0, 1, 3, 2**64 - 1, 0, 2, 3]  # all but the fourth are near to each other
+    vectors = [[1, 0], [2, 1], [0, 3], [5, 5], [1, 2], [4, 0], [1, 1]]
+    prints = Fingerprints(np.array(hashes, dtype=np.uint64), np.array(vectors, dtype=np.float32))
+    pairs = find_pairs(prints, RULES.model_copy(update={"max_bits": 2, "min_similarity": 2.0}))
+    near = [pair for pair in combinations(range(7), 2) if 3 not in pair]
+    expected = [
+        [
+            one,
+            other,
+            (hashes[one] ^ hashes[other]).bit_count(),
+            np.dot(vectors[one], vectors[other]),
+        ]
+        for one, other in near
+    ]
+    assert pairs.to_numpy().tolist() == [row for row in expected if row[3] >= 2]
+    assert held == [3, 3, 3, 3, 3]  # twelve of the first four images, three of the others
 
 
 def test_blank_images_are_near_to_none() -> None:

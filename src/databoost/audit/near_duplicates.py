@@ -16,6 +16,7 @@ from databoost.data.images import Pixels
 from databoost.sections import AuditParams
 
 _AT_ONCE = 256  # rows compared at once
+_PAIRS_AT_ONCE = 4096  # pairs whose strokes are compared at once
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,16 @@ def find_pairs(prints: Fingerprints, rules: AuditParams) -> pd.DataFrame:
     hashes, strokes = prints.hashes, prints.strokes
     found = [pd.DataFrame({"first": [], "second": [], "bits": [], "similarity": []})]
     for start in range(0, len(hashes), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        bits = np.bitwise_count(hashes[part, None] ^ hashes[None, :]).astype(np.int64)
-        first, second = np.nonzero(bits <= rules.max_bits)
-        is_later = second > first + start
-        first, second = first[is_later], second[is_later]
-        similarity = np.einsum("ij,ij->i", strokes[first + start], strokes[second])
+        later = hashes[start:]
+        bits = np.bitwise_count(later[:_AT_ONCE, None] ^ later[None, :])  # uint8
+        first, second = np.nonzero(np.triu(bits <= rules.max_bits, k=1))
+        similarity = _similarity(strokes[start:], first, second)
         is_pair = similarity >= rules.min_similarity
         found.append(
             pd.DataFrame(
                 {
                     "first": (first + start)[is_pair],
-                    "second": second[is_pair],
+                    "second": (second + start)[is_pair],
                     "bits": bits[first, second][is_pair],
                     "similarity": similarity[is_pair].astype(np.float64),
                 }
@@ -112,6 +111,17 @@ def group_pairs(pairs: pd.DataFrame, n_images: int) -> npt.NDArray[np.int64]:
     first = np.unique(numbers, return_index=True)[1]
     groups: npt.NDArray[np.int64] = np.argsort(np.argsort(first))[numbers].astype(np.int64)
     return groups
+
+
+def _similarity(
+    strokes: npt.NDArray[np.float32], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    # Nearly all images of one scene are candidates; the strokes of all pairs would not fit.
+    found = np.empty(len(first), dtype=np.float32)
+    for start in range(0, len(first), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        found[part] = np.einsum("ij,ij->i", strokes[first[part]], strokes[second[part]])
+    return found
 
 
 def _hash(pixels: Pixels) -> int:
