@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from handmade_rounds import declared
 from test_additions import manifest_rows
@@ -28,9 +29,9 @@ class Drawer:
         self.letters = letters
         self.asked: list[list[int]] = []
 
-    def __call__(self, candidates: list[int]) -> list[bytes]:
+    def __call__(self, candidates: list[int]) -> list[tuple[int, bytes]]:
         self.asked.append(candidates)
-        return [self.letters[candidate].encode() for candidate in candidates]
+        return [(candidate, self.letters[candidate].encode()) for candidate in candidates[::-1]]
 
 
 def in_order(n: int, room: int, copies: set[int]) -> list[Addition]:
@@ -40,7 +41,7 @@ def in_order(n: int, room: int, copies: set[int]) -> list[Addition]:
 
 
 def drawn(letters: str, room: int, present: str = "") -> tuple[list[int], Drawer, Contents]:
-    drawer, contents = Drawer(letters), Contents()
+    drawer, contents = Drawer(letters), Contents(Path("none"))
     ids = [image_id(letter.encode()) for letter in present]
     chosen = draw_additions(
         lambda copies: in_order(len(letters), room, copies), drawer, ids, contents
@@ -88,8 +89,14 @@ def test_candidates_are_drawn_at_their_parents_size_each_parent_read_once(layout
     manifest = manifest_rows(("a", "train", "i"), ("b", "train", "i"))
     params = declared(candidates=STILL)
     recipes = make_recipes(0, 12, manifest, params.candidates, ["i"]).iloc[[7, 1, 2, 6, 0]]
-    contents = Contents()
-    files = draw_candidates(layout, params, recipes, manifest, contents)
+    contents = Contents(layout.state)
+
+    def draw(recipes: pd.DataFrame) -> list[bytes]:
+        files = dict(draw_candidates(layout, params, recipes, manifest, contents))
+        assert sorted(files) == list(range(len(recipes)))
+        return [files[place] for place in sorted(files)]
+
+    files = draw(recipes)
     parents = {name: contents[name] for name in "ab"}
     sizes = [decode(content).shape[:2] for content in files]
     assert sizes == [decode(parents[name]).shape[:2] for name in recipes["parent_id"]]
@@ -99,8 +106,21 @@ def test_candidates_are_drawn_at_their_parents_size_each_parent_read_once(layout
     assert copies == [False, True, False, True, False]  # the others have a square erased
     for path in layout.round("r00").dataset.rglob("*.png"):
         path.unlink()
-    assert draw_candidates(layout, params, recipes, manifest, contents) == files
-    assert draw_candidates(layout, params, recipes[:0], manifest, contents) == []
+    assert draw(recipes) == files
+    assert draw(recipes[:0]) == []
+
+
+def test_what_is_drawn_beyond_the_room_lies_in_files(tmp_path: Path) -> None:
+    contents = Contents(tmp_path / "scratch")
+    contents.room = 5
+    contents["a"], contents["b"], contents["c"] = b"123", b"456", b"78"
+    contents.keep(Path("train/i/d.png"), b"9")
+    assert dict(contents) == {"a": b"123", "b": b"456", "c": b"78"}
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["b"]
+    del contents["a"], contents["b"]
+    assert list((tmp_path / "scratch").iterdir()) == []
+    contents.keep(Path("train/i/d.png"), b"9")
+    assert dict(contents) == {"c": b"78", "d": b"9"}
 
 
 def test_candidates_of_another_policy_are_refused(layout: Layout) -> None:
@@ -108,12 +128,13 @@ def test_candidates_of_another_policy_are_refused(layout: Layout) -> None:
     manifest = manifest_rows(("a", "train", "i"))
     recipes = make_recipes(0, 1, manifest, declared(candidates=STILL).candidates, ["i"])
     with pytest.raises(ParamsError, match="recipes were drawn under policy"):
-        draw_candidates(layout, declared(), recipes, manifest, Contents())
+        list(draw_candidates(layout, declared(), recipes, manifest, Contents(layout.state)))
 
 
 def test_files_are_read_where_their_bytes_are_not_at_hand(layout: Layout) -> None:
     lay_images(layout, "a", "b")
-    manifest, contents = manifest_rows(("b", "train", "i"), ("a", "train", "i")), Contents()
+    manifest = manifest_rows(("b", "train", "i"), ("a", "train", "i"))
+    contents = Contents(layout.state)
     contents["b"] = encode_png(np.zeros((2, 2, 1), np.uint8))
     images = files_of(layout.round("r00"), manifest, contents)
     assert [image.shape for image in images] == [(2, 2, 1), (9, 8, 1)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from handmade_rounds import declared
@@ -67,15 +68,20 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mine]
         queries = sheet(*((name, "val", -0.5) for name, split, _ in rows if split == "val"))
         queries = queries.assign(label=["i", "v"], path=manifest["path"].tail(2).to_numpy())
         before = layout.round("r00")
-        return Mine(layout, params, before, manifest, queries, recipes, Contents())
+        return Mine(layout, params, before, manifest, queries, recipes, Contents(layout.state))
 
     return make
 
 
+def drawn(mine: Mine, recipes: pd.DataFrame) -> list[bytes]:
+    contents = Contents(mine.layout.state)
+    files = dict(draw_candidates(mine.layout, mine.params, recipes, mine.manifest, contents))
+    return [files[place] for place in range(len(recipes))]
+
+
 def distinct(mine: Mine) -> list[int]:
     """Candidates, in the order of their ids, that equal no image and no candidate before them."""
-    files = draw_candidates(mine.layout, mine.params, mine.recipes, mine.manifest, Contents())
-    names = [image_id(content) for content in files]
+    names = [image_id(content) for content in drawn(mine, mine.recipes)]
     return [
         candidate
         for candidate, name in enumerate(names)
@@ -111,12 +117,21 @@ def test_what_would_be_a_copy_gives_way_to_another(
     assert len(every) == len(others)
 
 
+def test_without_room_in_memory_the_same_is_drawn(mine: Callable[..., Mine]) -> None:
+    roomy, tight = (mine(strategy="random", additions=6) for _ in range(2))
+    tight.contents.room = 0
+    found = [
+        [(name, addition.candidate, here.contents[name]) for name, addition in here.fill(None)[0]]
+        for here in (roomy, tight)
+    ]
+    assert found[0] == found[1]
+    assert len(list(tight.layout.state.iterdir())) >= 6
+
+
 def test_a_draw_goes_on_past_copies(mine: Callable[..., Mine]) -> None:
     here = mine(strategy="random", additions=6)
     order = np.random.default_rng(here._seed).permutation(N).tolist()
-    files = draw_candidates(
-        here.layout, here.params, here.recipes.iloc[order], here.manifest, Contents()
-    )
+    files = drawn(here, here.recipes.iloc[order])
     expected: dict[str, int] = {}
     for candidate, content in zip(order, files, strict=True):
         if image_id(content) not in set(here.manifest["image_id"]):

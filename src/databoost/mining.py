@@ -4,7 +4,7 @@ The counterpart of :mod:`databoost.boosting` and :mod:`databoost.strategies` on 
 the queries, searches, and lets a strategy choose.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -112,9 +112,12 @@ class Mine:
             recalls.append(measured)
             return additions
 
-        def draw(candidates: list[int]) -> list[bytes]:
+        def draw(candidates: list[int]) -> Iterator[tuple[int, bytes]]:
             picked = self.recipes.iloc[candidates]
-            return draw_candidates(self.layout, self.params, picked, self.manifest, self.contents)
+            for place, content in draw_candidates(
+                self.layout, self.params, picked, self.manifest, self.contents
+            ):
+                yield candidates[place], content
 
         present = self.manifest["image_id"].tolist()
         return draw_additions(choose, draw, present, self.contents), recalls[-1]

@@ -118,9 +118,10 @@ def test_a_new_split_reads_no_image_twice(project: Project) -> None:
     assert len(counts) == sum(len(read_table(path, MANIFEST)) for path in manifests)
 
 
-def test_a_boost_keeps_what_it_has_read_as_long_as_there_is_room() -> None:
-    contents = Contents()
+def test_a_boost_keeps_what_it_has_read_as_long_as_there_is_room(tmp_path: Path) -> None:
+    contents = Contents(tmp_path / "scratch")
     contents.room = 5
     for name, content in (("a", b"123"), ("b", b"456"), ("c", b"78"), ("d", b"")):
         contents.keep(Path("train") / "i" / f"{name}.png", content)
-    assert contents == {"a": b"123", "c": b"78", "d": b""}
+    assert dict(contents) == {"a": b"123", "c": b"78", "d": b""}
+    assert not (tmp_path / "scratch").exists()

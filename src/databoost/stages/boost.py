@@ -1,5 +1,7 @@
 """``boost``: the failures of a round and the candidates -> the next snapshot."""
 
+import shutil
+
 from databoost.additions import (
     addition_rows,
     boost_summary,
@@ -37,7 +39,9 @@ def boost(layout: Layout, params: Params, name: str) -> None:
     if params.boost.strategy != "none":
         recipes = read_recipes(layout.recipes)
     room = snapshot_room(manifest, params)
-    contents = Contents()
+    scratch = layout.state / "drawn" / name
+    shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+    contents = Contents(scratch)
     mine = Mine(layout, params, before, manifest, queries, recipes, contents)
     chosen, measured = mine.fill(room)
     added = addition_rows(chosen, recipes, queries, params.boost.strategy)
@@ -48,6 +52,7 @@ def boost(layout: Layout, params: Params, name: str) -> None:
         return contents.get(image) or (before.dataset / paths[image]).read_bytes()
 
     write_dataset(grown, here.dataset, content)
+    shutil.rmtree(scratch, ignore_errors=True)
     write_table(here.manifest, grown, MANIFEST)
     write_table(here.additions, added, ADDITIONS)
     stop = stop_reason(len(queries), len(added), room, needs_queries(params.boost))
