@@ -309,6 +309,21 @@ def test_a_sheet_of_some_ids(layout: Layout) -> None:
     assert refusal("sheet", "r00", "--ids", "ids.txt", "--overwrite") == (
         "r00 has no image with 2 of the ids:\n  - 'nobody'\n  - 'nothing'"
     )
+    for text in (f"\ufeff{a}", f"\ufeff{b},{heldout}"):  # as Windows programs save it
+        Path("ids.txt").write_text(text, encoding="utf-8")
+        told("sheet", "r00", "--ids", "ids.txt", "--overwrite")
+        assert [row["image_id"] for row in cells()] == [text[1:17]]
+    result = databoost("sheet", "r00", "--ids", "-", "--overwrite", text=f"\ufeff{a}")
+    assert result.exit_code == 0, result.output
+    assert [row["image_id"] for row in cells()] == [a]
+    for content, unknown in (
+        (a.encode("utf-16"), "\ufffd\ufffd" + "".join(f"{digit}\0" for digit in a)),
+        (b"PK\x03\x04\xff", "PK\x03\x04\ufffd"),  # a sheet
+    ):
+        Path("ids.txt").write_bytes(content)
+        assert refusal("sheet", "r00", "--ids", "ids.txt", "--overwrite") == (
+            f"r00 has no image with 1 of the ids:\n  - {unknown!r}"
+        )
     Path("ids.txt").write_text(heldout)
     assert refusal("sheet", "r00", "--ids", "ids.txt", "-o", "x.xlsx") == (
         "no image of r00 is left to show; a sheet holds images of train and val, held-out images "

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _WORST = 3000
 _FILE = click.Path(path_type=Path)
 _NO_FOLDER = click.Path(path_type=Path, dir_okay=False)
+#: A file that is no text in UTF-8 holds unknown ids, which are listed, instead of raising.
+_IDS = click.File(encoding="utf-8-sig", errors="replace")
 _NEXT = (
     "`dvc repro` rebuilds the dataset with it; `databoost corrections undo --last` takes it back"
 )
@@ -33,7 +35,7 @@ _NEXT = (
     type=click.Choice(["train", "val"]),
     help="Show only images of this split; may be given twice.",
 )
-@click.option("--ids", type=click.File(), help="Show only the images whose ids the file holds.")
+@click.option("--ids", type=_IDS, help="Show only the images whose ids the file holds.")
 @click.option(
     "--worst",
     type=click.IntRange(1),
