@@ -157,6 +157,16 @@ def test_what_is_no_image_is_listed_with_size_and_reason(tmp_path, monkeypatch):
     assert set(tree(tmp_path / "raw")) == set(SPLITS)
 
 
+def test_no_path_that_is_listed_is_a_formula(tmp_path):
+    folder = write_images(tmp_path / "source", *SPLITS)
+    names = ("=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "a=1", " =1", "-x/=1")
+    for name in names:
+        write_file(folder / name, name.encode())
+    paths = list(collect(folder, params(), tmp_path / "raw").unreadable["path"])
+    assert paths == sorted([*(f"./{name}" for name in (*names[:7], "-x/=1")), "a=1", " =1"])
+    assert {(folder / path).read_bytes() for path in paths} == {name.encode() for name in names}
+
+
 def test_the_digest_counts_every_file_whether_it_is_copied_or_not(tmp_path, monkeypatch):
     monkeypatch.setattr(raw_module, "MAX_FILE_BYTES", 1000)
     folder = write_images(tmp_path / "source", *SPLITS, "loose.png")
@@ -323,6 +333,16 @@ def test_unreadable_files_alone_are_an_error(tmp_path):
     write_file(tmp_path / "source/2.png", png(2))
     match = r"(?s)no readable image .*; 2 other.*2.png: outside.*train/a/1.png: the file is empty"
     refused(tmp_path / "source", tmp_path, match)
+
+
+def test_names_in_messages_are_no_commands_to_the_terminal(tmp_path):
+    write_file(tmp_path / "one/\x1b[2J\n.png", b"")
+    refused(tmp_path / "one", tmp_path, r"are there:\n  - \\x1b\[2J\\n.png: outside of any class")
+    folder = write_images(tmp_path / "two", "\x9bx/train/a/1.png", "b/val/a/2.png")
+    refused(folder, tmp_path, r"several folders \(b/val, \\x9bx/train\); name the one")
+    names = [f"{split}/{label}/1.png" for split in ("A\x07", "B") for label in ("a", "b\u202e")]
+    folder = write_images(tmp_path / "three", *names)
+    refused(folder, tmp_path, r"holds A\\x07, B, and in each of them a, b\\u202e: are")
 
 
 def test_one_class_is_an_error(tmp_path):

@@ -74,6 +74,20 @@ def test_a_folder_becomes_raw_images_and_tables(tmp_path, capsys):
     )
 
 
+def test_names_are_safe_to_print_and_to_open_in_a_spreadsheet(tmp_path, capsys):
+    write_photos(tmp_path / "photos", *NAMES, "=A1", "caf\u00e9\x1b[2J")
+    ingest(Layout(tmp_path), params(source="photos"))
+    outside = "outside of any class folder: <split>/<class>/ or, without splits, <class>/"
+    assert capsys.readouterr().out == (
+        "photos: 2 train, 1 val images of 2 classes: a, b\n"
+        "2 file(s) left out, all listed in data/ingest/unreadable.csv:\n"
+        f"  ./=A1: {outside}\n"
+        f"  caf\u00e9\\x1b[2J: {outside}\n"
+    )
+    listed = read_table(Layout(tmp_path).unreadable, UNREADABLE)
+    assert list(listed["path"]) == ["./=A1", "caf\u00e9\x1b[2J"]
+
+
 def test_a_second_run_replaces_the_first(tmp_path):
     write_photos(tmp_path / "photos", *NAMES)
     layout = Layout(tmp_path)

@@ -40,8 +40,8 @@ class Collected:
     """What a source holds.
 
     ``images`` has a row for each readable image (``RAW_INDEX``), sorted by path; ``unreadable`` a
-    row for each other file (``UNREADABLE``), its path relative to the source, sorted; ``classes``
-    are in their order.
+    row for each other file (``UNREADABLE``), its path relative to the source, sorted, and with a
+    ``./`` before what a spreadsheet would take for a formula; ``classes`` are in their order.
     """
 
     images: pd.DataFrame
@@ -158,6 +158,17 @@ def check_labels(labels: set[str], data: DataParams) -> None:
         )
 
 
+def shown(text: str) -> str:
+    r"""Give a text for the terminal: what does not print, control characters above all, is escaped.
+
+    >>> print(shown("a b\x1b[2J.png"))
+    a b\x1b[2J.png
+    """
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in text
+    )
+
+
 def _places(files: list[PurePosixPath], data: DataParams) -> dict[PurePosixPath, _Place]:
     """Give each file in a class folder its place; files outside of one have none."""
     top = _top(files)
@@ -168,8 +179,9 @@ def _places(files: list[PurePosixPath], data: DataParams) -> dict[PurePosixPath,
     nested = {path for path in nested if path.lower().endswith(("/train", "/val"))}
     if nested and not has_splits:
         raise SourceError(
-            f"{data.source} holds splits below several folders ({', '.join(sorted(nested))}); name "
-            "the one folder that holds train and val in data.source"
+            f"{data.source} holds splits below several folders "
+            f"({shown(', '.join(sorted(nested)))}); name the one folder that holds train and val "
+            "in data.source"
         )
     if not has_splits:
         _refuse_unknown_splits(inside.values(), data)
@@ -194,9 +206,9 @@ def _refuse_unknown_splits(inside: Collection[tuple[str, ...]], data: DataParams
     is_declared = {canonical_label(name) for name in held} <= set(data.classes)
     if len(held) > 1 and len(below) == 1 and len(same) > 1 and not is_declared:
         raise SourceError(
-            f"{data.source} holds {', '.join(sorted(held))}, and in each of them "
-            f"{', '.join(sorted(same))}: are these splits? Name them train, val and test; if they "
-            "are classes, name them in data.classes"
+            f"{data.source} holds {shown(', '.join(sorted(held)))}, and in each of them "
+            f"{shown(', '.join(sorted(same)))}: are these splits? Name them train, val and test; "
+            "if they are classes, name them in data.classes"
         )
 
 
@@ -247,14 +259,14 @@ def _read(
             except ImageError as error:
                 reason = str(error)
         if place is None or reason:
-            refused.append((_printable(str(file)), n_bytes, reason))
+            refused.append((_no_formula(_printable(str(file))), n_bytes, reason))
             continue
         target = arriving / str(number)
         target.write_bytes(content)
         name = _safe_name(place.name, content)
         arrived.append((image_id(content), place.split, place.label, *name, str(target)))
     columns = ["image_id", "split", "label", "stem", "ending", "file"]
-    unreadable = pd.DataFrame(refused, columns=list(UNREADABLE.columns))
+    unreadable = pd.DataFrame(sorted(refused), columns=list(UNREADABLE.columns))
     return (
         pd.DataFrame(arrived, columns=columns, dtype=object),
         UNREADABLE.frame({column: unreadable[column].to_numpy() for column in UNREADABLE.columns}),
@@ -318,6 +330,10 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def _no_formula(path: str) -> str:
+    return f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else path
+
+
 def _check_counts(images: pd.DataFrame, classes: tuple[str, ...], source: str) -> None:
     if len(classes) < 2:
         raise SourceError(
@@ -340,4 +356,4 @@ def _check_counts(images: pd.DataFrame, classes: tuple[str, ...], source: str) -
 
 def _examples(unreadable: pd.DataFrame, n_shown: int = 5) -> list[str]:
     first = unreadable.head(n_shown)
-    return [f"{row.path}: {row.reason}" for row in first.itertuples()]
+    return [shown(f"{row.path}: {row.reason}") for row in first.itertuples()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from databoost.data.files import whole_folder
-from databoost.data.raw import Collected, check_labels, collect, order_classes
+from databoost.data.raw import Collected, check_labels, collect, order_classes, shown
 from databoost.data.sources import open_source
 from databoost.data.synthetic import write_synthetic
 from databoost.data.tablefiles import write_table
@@ -59,4 +59,4 @@ def _tell(source: str, found: Collected, layout: Layout) -> None:
         table = layout.unreadable.relative_to(layout.root)
         print(f"{len(found.unreadable)} file(s) left out, all listed in {table}:")
         for row in found.unreadable.head(_SHOWN_FILES).itertuples():
-            print(f"  {row.path}: {row.reason}")
+            print(shown(f"  {row.path}: {row.reason}"))
