@@ -11,6 +11,11 @@ PORT ?= 5000
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# An environment names its folder in every script: one that was moved or copied runs the other's code.
+ifneq ($(shell cat $(VENV)/installed 2>/dev/null),$(CURDIR))
+$(shell rm -f $(VENV)/installed)
+endif
+
 setup: $(VENV)/installed ## make .venv from requirements.lock
 
 # The mark is set last, so a set-up that broke off is done again. The PATH without .venv: its own
@@ -28,7 +33,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	  rm -rf $(VENV); echo "Python.h is missing, Annoy is compiled with it; on Debian or Ubuntu: apt install python3-dev" >&2; exit 1; fi
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 repro: setup ## dvc repro; DATA=<folder | archive | URL> takes the images from there
 	$(if $(DATA),databoost source "$(DATA)")
