@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from databoost.audit.gradients import gradient_descriptors
+from databoost.audit.gradients import gradient_descriptors, grey_levels
 
 
 def stroke(top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -22,6 +22,17 @@ def test_place_does_not_matter_and_direction_does() -> None:
     assert np.linalg.norm(upright) == pytest.approx(1.0)
     assert upright @ moved == pytest.approx(1.0)
     assert upright @ lying < 0.5
+
+
+def test_grey_is_the_mean_of_the_channels_to_the_bit() -> None:
+    sums = np.arange(3 * 255 + 1)  # every sum of three channels there can be
+    every = np.stack([np.clip(sums - 255 * number, 0, 255) for number in range(3)], axis=1)
+    random = np.random.default_rng(0).integers(0, 256, (33, 71, 3))
+    for image in (every[None], every[None, :256, :1], random, random[:, :, 1:2]):
+        pixels = image.astype(np.uint8)
+        grey = grey_levels(pixels)
+        assert grey.dtype == np.float32
+        assert grey.tolist() == pixels.mean(axis=2, dtype=np.float32).tolist()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from databoost.audit.gradients import grey_levels
 from databoost.data.images import Pixels
 from databoost.layout import SNAPSHOT_SPLITS
 
@@ -21,7 +22,7 @@ def content_share(pixels: Pixels) -> float:
     >>> content_share(np.full((4, 4, 1), 200, dtype=np.uint8))
     0.0
     """
-    grey = pixels.mean(axis=2, dtype=np.float32)
+    grey = grey_levels(pixels)
     return float((np.abs(grey - np.median(grey)) > _CONTRAST).mean())
 
 
