@@ -64,7 +64,7 @@ def lay_round(layout: Layout, name: str, accuracy: float = 0.5, stop: str | None
         "train": split_of(1.0, 0.25, 0, 1.0),
         "val": split_of(accuracy, 1.5, round(2 - 2 * accuracy), 2 * accuracy - 1),
         "label_book": split_of(0.5, 0.75, 1, 0.0),
-        "size": {"n_train": 2 if is_first else 3, "n_val": 2, "padded": 16, "limit": 10000},
+        "size": {"n_train": 2 if is_first else 3, "n_val": 2, "padded": 16},
     }
     write_json(here.metrics, evaluation)
     if is_first:
