@@ -79,6 +79,16 @@ def test_similarity_is_the_mean_of_the_nearest(monkeypatch: pytest.MonkeyPatch, 
         assert found.tolist() == pytest.approx(means, abs=1e-6)
 
 
+@pytest.mark.parametrize("n_neighbors", [1, 9, 39, 40, 50])
+def test_the_nearest_are_those_of_whole_sorted_rows_to_the_bit(n_neighbors: int) -> None:
+    points, labels = clusters()
+    similarity = (points @ points.T).astype(np.float64)
+    similarity[labels[:, None] == labels] = 0.0
+    nearest = np.sort(similarity, axis=1)[:, -n_neighbors:]
+    expected = np.clip(nearest.mean(axis=1), 0.0, 1.0)
+    assert neighbour_similarity(points, n_neighbors, labels).tolist() == expected.tolist()
+
+
 def test_a_wrong_label_and_an_outlier_are_found() -> None:
     points, labels = clusters()
     points[-1] = [0, 0, 1]

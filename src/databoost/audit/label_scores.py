@@ -55,10 +55,10 @@ def kernel_scores(
     landmarks = descriptors[np.linspace(0, len(labels) - 1, n_landmarks).astype(np.int64)]
     root = np.linalg.cholesky(_kernel(landmarks, landmarks) + _JITTER * np.eye(n_landmarks))
     spread = np.linalg.inv(root).T
-    parts = range(0, len(labels), _BLOCK)
-    looks = np.concatenate(  # (N, landmarks): their products are the kernel
-        [_kernel(descriptors[at : at + _BLOCK], landmarks) @ spread for at in parts]
-    )
+    looks = np.empty((len(labels), n_landmarks))  # their products are the kernel
+    for start in range(0, len(labels), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        looks[part] = _kernel(descriptors[part], landmarks) @ spread
     targets = np.eye(n_classes)[labels] - 1 / n_classes
     products, sums = looks.T @ looks + _RIDGE * np.eye(n_landmarks), looks.T @ targets
     predicted = np.empty_like(targets)
@@ -104,11 +104,13 @@ def neighbour_similarity(
     """
     group_of = np.arange(len(descriptors)) if groups is None else groups
     found = np.zeros(len(descriptors))
+    n_others = max(len(descriptors) - n_neighbors, 0)  # which the nearest are parted from
     for start in range(0, len(descriptors), _BLOCK):
         part = slice(start, start + _BLOCK)
-        similarity = (descriptors[part] @ descriptors.T).astype(np.float64)
+        similarity = descriptors[part] @ descriptors.T
         similarity[group_of[part, None] == group_of[None, :]] = 0.0
-        nearest = np.sort(similarity, axis=1)[:, -n_neighbors:]
+        similarity.partition(n_others, axis=1)
+        nearest = np.sort(similarity[:, n_others:], axis=1).astype(np.float64)
         found[part] = nearest.mean(axis=1)
     return np.clip(found, 0.0, 1.0)
 
