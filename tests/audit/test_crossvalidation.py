@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from databoost.audit import crossvalidation
-from databoost.audit.crossvalidation import Fold, cross_validate, dynamics, stratified_folds
+from databoost.audit.crossvalidation import (
+    Fold,
+    cross_validate,
+    dynamics,
+    mean_dynamics,
+    stratified_folds,
+)
 from databoost.data.resizing import TapStore
 from databoost.errors import DatasetError, ParamsError
 from databoost.model.batches import Examples, epoch_order
@@ -67,6 +73,18 @@ def test_predictions_belong_to_the_images_that_were_held_out() -> None:
         folds.append(Fold(heldout, (epochs + heldout[:, None] + classes).astype(np.float32)))
     expected = epochs + np.arange(5)[:, None] + classes
     assert dynamics(folds).tolist() == expected.tolist()
+
+
+def test_the_mean_over_the_epochs_is_that_of_all_predictions_to_the_bit() -> None:
+    random = np.random.default_rng(0)
+    folds = [
+        Fold(heldout, random.normal(-3, 2, (11, len(heldout), 3)).astype(np.float32))
+        for heldout in (np.array([6, 0, 3]), np.array([5]), np.array([1, 4, 2]))
+    ]
+    expected = dynamics(folds).astype(np.float64).mean(axis=0)
+    averaged = mean_dynamics(folds)
+    assert (averaged.shape, averaged.dtype) == ((1, 7, 3), np.float64)
+    assert averaged[0].tolist() == expected.tolist()
 
 
 def test_a_fold_trains_on_all_images_but_those_that_it_judges(

@@ -147,6 +147,21 @@ def test_scores_are_those_of_all_epochs_and_of_the_kernel() -> None:
     assert table["p_suggested"].tolist() == pytest.approx(shares[[0, 1, 2], [0, 0, 2]], abs=1e-6)
 
 
+def test_the_mean_of_the_epochs_stands_for_them_to_the_bit() -> None:
+    random = np.random.default_rng(0)
+    ids = [f"{number:02}" for number in range(37)]
+    labels = [f"c{number % 5}" for number in range(37)]
+    manifest = pd.DataFrame({"image_id": ids, "path": ids, "split": "val", "label": labels})
+    epochs = random.normal(-3, 2, (11, 37, 5)).astype(np.float32)
+    mean = epochs.astype(np.float64).mean(axis=0)
+    kernel, similarity = random.random((37, 5)), random.random(37)
+    classes = sorted(set(labels))
+    tables = [
+        score_labels(manifest, classes, said, kernel, similarity) for said in (epochs, mean[None])
+    ]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
 def test_one_class_has_no_label_issue() -> None:
     manifest = pd.DataFrame(
         {"image_id": ["a", "b"], "path": ["a", "b"], "split": "val", "label": "i"}

@@ -175,6 +175,15 @@ def dynamics(folds: Sequence[Fold]) -> npt.NDArray[np.float32]:
     return joined
 
 
+def mean_dynamics(folds: Sequence[Fold]) -> npt.NDArray[np.float64]:
+    """Average :func:`dynamics` over the epochs, without a copy of them: (1, N, n_classes)."""
+    n_images = sum(len(fold.heldout) for fold in folds)
+    averaged = np.empty((1, n_images, folds[0].log_probabilities.shape[2]))
+    for fold in folds:
+        averaged[0, fold.heldout] = fold.log_probabilities.mean(axis=0, dtype=np.float64)
+    return averaged
+
+
 def _trained_fold(
     examples: Examples,
     heldout: npt.NDArray[np.int64],

@@ -118,7 +118,7 @@ def neighbour_similarity(
 def score_labels(
     manifest: pd.DataFrame,
     classes: list[str],
-    log_probabilities: npt.NDArray[np.float32],
+    log_probabilities: npt.NDArray[np.float32] | Numbers,
     kernel: Numbers,
     similarity: Numbers,
 ) -> pd.DataFrame:
@@ -129,7 +129,8 @@ def score_labels(
     manifest
         N rows with ``image_id``, ``path``, ``split`` and ``label``.
     log_probabilities
-        (n_epochs, N, n_classes), out of sample, after every epoch.
+        (n_epochs, N, n_classes), out of sample, after every epoch; or, as of one epoch, their mean,
+        :func:`~databoost.audit.crossvalidation.mean_dynamics`.
     kernel, similarity
         Of :func:`kernel_scores` and :func:`neighbour_similarity`.
 
@@ -144,7 +145,7 @@ def score_labels(
     """
     labels = label_positions(manifest["label"], classes)
     rows = np.arange(len(labels))
-    averaged = log_probabilities.astype(np.float64).mean(axis=0)
+    averaged = log_probabilities.mean(axis=0, dtype=np.float64)
     network_margin, kernel_margin = (label_margins(s, labels) for s in (averaged, kernel))
     probabilities = (_softmax(averaged) + _softmax(_SHARPNESS * kernel)) / 2
     suggested = probabilities.argmax(axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from databoost.audit.crossvalidation import cross_validate, dynamics, stratified_folds
+from databoost.audit.crossvalidation import cross_validate, mean_dynamics, stratified_folds
 from databoost.audit.label_scores import kernel_scores, neighbour_similarity, score_labels
 from databoost.audit.near_duplicates import Fingerprints, find_pairs, fingerprint, group_pairs
 from databoost.data.datasets import label_positions, read_classes, read_manifest
@@ -44,11 +44,13 @@ def scores(layout: Layout, params: Params) -> None:
         examples, len(classes), params.model, params.scores, state,
         device=device, groups=groups, progress=True,
     )  # fmt: skip
+    averaged = mean_dynamics(folds)
+    del folds  # every epoch's predictions
     n_folds = min(_KERNEL_FOLDS, len(np.unique(groups)))  # a group lies in one fold
     dealt = stratified_folds(labels, n_folds, params.scores.seed, groups)
     kernel = kernel_scores(prints.strokes, labels, len(classes), dealt)
     similarity = neighbour_similarity(prints.strokes, params.scores.neighbors, groups)
-    table = score_labels(manifest, classes, dynamics(folds), kernel, similarity)
+    table = score_labels(manifest, classes, averaged, kernel, similarity)
     write_table(layout.scores, table, SCORES)
     forget_training(state)
     print(summary(table))
