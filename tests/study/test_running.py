@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from handmade_rounds import declared, lay_round
 
-from databoost import cli_study
+from databoost import cli, cli_study
 from databoost.errors import DataboostError
 from databoost.layout import Layout
 from databoost.outcomes import Outcome
@@ -145,6 +145,6 @@ def test_a_study_lies_in_a_folder_of_its_name_unless_told(
     monkeypatch.setattr(cli_study, "open_project", lambda: (Layout(Path()), declared()))
     monkeypatch.setattr("databoost.study.plan.read_study", lambda *_: None)
     monkeypatch.setattr("databoost.study.running.run_study", run)
-    done = CliRunner().invoke(cli_study.study, ["studies/first.yaml", *options])
+    done = CliRunner().invoke(cli.main, ["study", "studies/first.yaml", *options])
     assert done.output == f"the tables\nresults: {expected}\n"
     assert folders == [Path(expected)]
