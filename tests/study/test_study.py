@@ -84,6 +84,11 @@ def test_a_study_survives_a_kill_and_ends_in_verdicts(project: Project) -> None:
     assert rounds["n_train"].tolist() == [n_train, n_train + 12] * 2 + [n_train] * 4
     assert rounds["n_added"].tolist() == [0, 12, 0, 12, 0, 0, 0, 0]
     assert set(rounds["n_lacking"]) == {0}
+    drawn = places.root.glob("jobs/*/data/candidates/*")  # recipes alone, and of one arm alone
+    assert (
+        sorted((path.parts[-4][:10], path.name) for path in drawn)
+        == [("random-r01", "recipes.parquet")] * 2
+    )
     same = rounds[rounds["round"] == "r00"].drop(columns=["arm", "label_book_accuracy"])
     assert rounds["label_book_accuracy"].isna().all()  # the dataset has none
     assert same.iloc[:2].to_numpy().tolist() == same.iloc[2:].to_numpy().tolist()

@@ -62,10 +62,10 @@ def _do_round(job: Job) -> None:
 def _boost(job: Job) -> None:
     layout = job.layout
     mined = job.candidates
-    if mined is None:  # recipes are all that it needs
+    if mined is None and job.params.boost.strategy != "none":  # recipes are all that it needs
         with whole_folder(layout.candidates) as part:
             write_recipes(part / layout.recipes.name, draw_recipes(layout, job.params))
-    else:
+    elif mined is not None:
         weights = job.params.embedding.weights
         if weights.startswith(ROUNDS) and layout.root / weights != layout.round(FIRST).checkpoint:
             mined = _mined(job)
