@@ -259,7 +259,7 @@ def _read(
             except ImageError as error:
                 reason = str(error)
         if place is None or reason:
-            refused.append((_no_formula(_printable(str(file))), n_bytes, reason))
+            refused.append((_no_formula(_encodable(str(file))), n_bytes, reason))
             continue
         target = arriving / str(number)
         target.write_bytes(content)
@@ -316,7 +316,7 @@ def _move_into_place(arrived: pd.DataFrame, raw: Path) -> pd.DataFrame:
 
 def _safe_name(name: str, content: bytes) -> tuple[str, str]:
     """Stem and ending that every file system takes and no tool mistakes for its own file."""
-    safe = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", _printable(name))
+    safe = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", _encodable(name))
     stem, ending = os.path.splitext(safe)  # noqa: PTH122  (a name, not a path)
     if ending.lower() not in _ENDINGS:
         stem, ending = safe, file_ending(Path(safe), content)
@@ -326,7 +326,8 @@ def _safe_name(name: str, content: bytes) -> tuple[str, str]:
     return stem, ending
 
 
-def _printable(text: str) -> str:
+def _encodable(text: str) -> str:
+    """Replace what no UTF-8 file holds: bytes of a name in another encoding."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
