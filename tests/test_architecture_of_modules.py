@@ -21,7 +21,8 @@ ORDER = """
     model.trainer model.loop model.training model.evaluation
     model.pretrained
     audit.crossvalidation audit.label_scores
-    candidates.recipes candidates.strokes candidates.warping candidates.augmentation
+    candidates.recipes candidates.strokes candidates.bending candidates.warping
+    candidates.augmentation
     candidates.embedding candidates.exact candidates.search candidates.shards candidates.production
     candidates.cluster candidates.judging candidates.reranking
     boosting strategies additions drawing fidelity clusters mining

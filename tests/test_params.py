@@ -114,6 +114,7 @@ def test_all_bad_values_are_one_error(values: dict[str, Any]) -> None:
         ("shear", -60, 60),
         ("perspective", -0.8, 0.8),
         ("thickness", -8, 8),
+        ("elastic", 0, 0.5),
         ("noise", 0, 128),
         ("erasing", 0, 1),
     ],

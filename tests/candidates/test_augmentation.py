@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import ndimage
 
 from databoost.candidates import augmentation
 from databoost.candidates.augmentation import Parents, render, render_taps
 from databoost.candidates.recipes import draw, make_recipes, recipe_seeds
 from databoost.candidates.strokes import thicken
+from databoost.candidates.warping import find_warps, sample
 from databoost.data.resizing import TapStore, blend_taps, tap_axis
 from databoost.errors import DatasetError, ParamsError
 from databoost.sections import CandidatesParams
@@ -24,6 +26,7 @@ NEUTRAL = CandidatesParams(
     shear=(0, 0),
     perspective=(0, 0),
     thickness=(0, 0),
+    elastic=(0, 0),
     noise=(0, 0),
     erasing=(0, 0),
     erasing_probability=0,
@@ -43,6 +46,7 @@ LIVELY = policy(
     scale=(0.8, 1.2),
     shear=(-15, 15),
     perspective=(-0.15, 0.15),
+    elastic=(0, 0.2),
     thickness=(-2, 2),
     noise=(0, 12),
     erasing=(0, 0.3),
@@ -51,6 +55,7 @@ LIVELY = policy(
     mirror_probability=0.5,
     engine="local",
 )
+STRAIGHT = policy(**{**LIVELY.model_dump(), "elastic": (0, 0)})
 
 
 def image(height: int, width: int, channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -114,6 +119,32 @@ def test_translation_by_whole_pixels_moves_right_and_down() -> None:
     assert (found[2:, 2:] == parent[:-2, :-2]).all()
     assert (found[:2] == 200).all()
     assert (found[:, :2] == 200).all()
+
+
+def test_strokes_are_bent_and_stay_whole() -> None:
+    parent = np.full((120, 120, 1), 255, dtype=np.uint8)
+    parent[20:100, 57:63] = 0
+
+    def farthest_from_a_line(params: CandidatesParams) -> float:
+        ink = candidate(parent, params)[:, :, 0] < 128
+        assert ndimage.label(ink)[1] == 1
+        rows, columns = np.nonzero(ink)
+        return np.abs(columns - np.polyval(np.polyfit(rows, columns, 1), rows)).max()
+
+    assert farthest_from_a_line(policy(rotation=(9, 9))) < 3.5
+    assert farthest_from_a_line(policy(elastic=(0.3, 0.3))) > 4.5
+
+
+def test_bends_read_to_the_right_and_below() -> None:
+    parent = image(40, 40)
+    canvas = torch.zeros((1, 1, 43, 43), dtype=torch.uint8)
+    canvas[0, 0, 1:41, 1:41] = torch.from_numpy(parent[:, :, 0])
+    bends = torch.tensor([3.0, -5.0]).view(1, 2, 1, 1).expand(1, 2, 40, 40)
+    still = draw(np.array([2], dtype=np.uint64), NEUTRAL)
+    places = np.arange(40)[None]
+    warps = find_warps(still, np.array([40]), np.array([40]))
+    found = sample(canvas, warps, places, places, bends)[0, 0].numpy()
+    assert (found[5:, :-3] == parent[:-5, 3:, 0]).all()
 
 
 def test_mirrored_candidates_are_flipped_and_the_others_are_not() -> None:
@@ -218,9 +249,9 @@ def test_pixels_do_not_depend_on_the_number_of_threads() -> None:
 
 def test_pixels_are_what_they_were() -> None:
     # A change of these bytes needs another CODE_VERSION.
-    parents, recipes = prepared(MIXED, LIVELY, 50)
-    taps, _, _ = render_taps(parents, recipes, 16)
-    assert hashlib.sha256(taps.numpy().tobytes()).hexdigest()[:16] == "d9436a6b37a957fa"
+    for params, expected in ((LIVELY, "d7e44f84cfe217ec"), (STRAIGHT, "d9436a6b37a957fa")):
+        taps, _, _ = render_taps(*prepared(MIXED, params, 50), 16)
+        assert hashlib.sha256(taps.numpy().tobytes()).hexdigest()[:16] == expected
 
 
 def test_noise_has_its_standard_deviation_and_is_white() -> None:

@@ -31,6 +31,7 @@ POLICY = CandidatesParams(
     shear=(-5, 10),
     perspective=(-0.2, 0.1),
     thickness=(-1, 2),
+    elastic=(0.05, 0.1),
     noise=(0, 12),
     erasing=(0.1, 0.3),
     erasing_probability=0.25,
@@ -78,7 +79,7 @@ def test_a_candidate_is_the_same_in_every_range_total_and_order_of_parents() -> 
 def test_the_rows_are_what_they_were() -> None:
     recipes = make_recipes(0, 300, PARENTS, changed(mirror={"iv": "vi"}), CLASSES)
     text = recipes.to_csv(index=False).encode()
-    assert hashlib.sha256(text).hexdigest()[:16] == "fd343bba2f8d3f08"
+    assert hashlib.sha256(text).hexdigest()[:16] == "abc6f8cc1b6350d2"
 
 
 def test_seeds_differ_and_depend_on_the_seed_of_the_params() -> None:
@@ -128,6 +129,7 @@ def test_the_mirror_bit_changes_no_other_number() -> None:
         ("perspective_x", "perspective"),
         ("perspective_y", "perspective"),
         ("thickness", "thickness"),
+        ("elastic", "elastic"),
         ("noise", "noise"),
     ],
 )
@@ -176,11 +178,12 @@ def test_policy_version_names_what_pixels_and_labels_depend_on() -> None:
     others = [
         {"rotation": (-15, 21)},
         {"noise": (0.5, 12)},
+        {"elastic": (0.05, 0.2)},
         {"erasing_probability": 0.26},
         {"mirror": {"iv": "vi"}},
         {"mirror_probability": 0.4},
     ]
-    assert len({policy_version(changed(**values)) for values in [{}, *others]}) == 6
+    assert len({policy_version(changed(**values)) for values in [{}, *others]}) == 7
 
 
 def test_recipe_names_are_distinct_words() -> None:

@@ -21,6 +21,7 @@ NEUTRAL = {
     "erasing": 0.0,
     "erasing_x": 0.0,
     "erasing_y": 0.0,
+    "elastic": 0.0,
 }
 
 

@@ -4,9 +4,9 @@ A candidate is rendered at requested pixels of its own native size, which is its
 them together are the image to be written; its taps (see :mod:`databoost.data.resizing`) are what
 an embedder's resize would read of that image, equal to the last bit, and far fewer.
 
-The steps are: the parent's strokes are thickened or thinned, the warp reads it bilinearly, noise
-is added, the result is rounded to uint8, and a square is erased. What the warp shows beyond the
-parent, and the erased square, have the paper's colour.
+The steps are: the parent's strokes are thickened or thinned, the warp reads it bilinearly at places
+that are displaced by its bends, noise is added, the result is rounded to uint8, and a square is
+erased. What the warp shows beyond the parent, and the erased square, have the paper's colour.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from databoost.candidates.bending import bend
 from databoost.candidates.recipes import (
     Draws,
     Seeds,
@@ -202,7 +203,10 @@ def _render(
 ) -> torch.Tensor:
     """Render n candidates at the pixels (n, R) x (n, C): (n, channels, R, C) uint8."""
     heights, widths = parents.heights[which], parents.widths[which]
-    values = sample(canvases, find_warps(draws, heights, widths), rows, columns)
+    bends = None
+    if draws.elastic.any():
+        bends = bend(seeds, draws.elastic, heights, widths, rows, columns)
+    values = sample(canvases, find_warps(draws, heights, widths), rows, columns, bends)
     if draws.noise.any():
         values += _noise(seeds, draws.noise, rows, columns)[:, None]
     values.clamp_(0.0, 255.0).add_(0.5)

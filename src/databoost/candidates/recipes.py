@@ -59,6 +59,9 @@ class Draws:
         Side of the erased square as a share of the shorter side; 0: none.
     erasing_x, erasing_y
         Where it lies, 0 (left, top) to 1 (right, bottom).
+    elastic
+        The most that a point of the lattice that bends the image is displaced along each axis, as
+        a share of the shorter side.
     """
 
     mirrored: npt.NDArray[np.bool_]
@@ -74,6 +77,7 @@ class Draws:
     erasing: Values
     erasing_x: Values
     erasing_y: Values
+    elastic: Values
 
 
 def policy_version(params: CandidatesParams) -> str:
@@ -135,7 +139,7 @@ def make_recipes(
     which = candidate_ids % len(ordered)
     start = hash_numbers(np.array([params.seed], dtype=np.uint64), 0)
     seeds = hash_numbers(start, candidate_ids.astype(np.uint64)) & ~_LOWEST_BIT
-    mirrored = can_mirror[which] & (_uniform(seeds, 0) < params.mirror_probability)
+    mirrored = can_mirror[which] & (draw_unit(seeds, 0) < params.mirror_probability)
     return RECIPES.frame(
         {
             "candidate_id": candidate_ids,
@@ -177,25 +181,26 @@ def draw(seeds: Seeds, params: CandidatesParams) -> Draws:
 
     def between(place: int, bounds: tuple[float, float]) -> Values:
         low, high = bounds
-        values: Values = low + (high - low) * _uniform(bare, place)
+        values: Values = low + (high - low) * draw_unit(bare, place)
         return values
 
     low, high = params.scale
-    has_square = _uniform(bare, 10) < params.erasing_probability
+    has_square = draw_unit(bare, 10) < params.erasing_probability
     return Draws(
         mirrored=(seeds & _LOWEST_BIT).astype(np.bool_),
         rotation=between(1, params.rotation),
         shift_x=between(2, params.translation),
         shift_y=between(3, params.translation),
-        scale=low * np.exp(np.log(high / low) * _uniform(bare, 4)),
+        scale=low * np.exp(np.log(high / low) * draw_unit(bare, 4)),
         shear=between(5, params.shear),
         perspective_x=between(6, params.perspective),
         perspective_y=between(7, params.perspective),
         thickness=between(8, params.thickness),
         noise=between(9, params.noise),
         erasing=np.where(has_square, between(11, params.erasing), 0.0),
-        erasing_x=_uniform(bare, 12),
-        erasing_y=_uniform(bare, 13),
+        erasing_x=draw_unit(bare, 12),
+        erasing_y=draw_unit(bare, 13),
+        elastic=between(14, params.elastic),
     )
 
 
@@ -209,8 +214,9 @@ def hash_numbers(seeds: Seeds, numbers: Seeds | int) -> Seeds:
     return bits ^ (bits >> np.uint64(31))
 
 
-def _uniform(seeds: Seeds, place: int) -> Values:
-    values: Values = (hash_numbers(seeds, place) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+def draw_unit(seeds: Seeds, places: Seeds | int) -> Values:
+    """Draw the numbers at these places of the seeds' sequences: uniform, 0 to below 1."""
+    values: Values = (hash_numbers(seeds, places) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return values
 
 

@@ -79,6 +79,7 @@ def sample(
     warps: Warps,
     rows: npt.NDArray[np.int64],
     columns: npt.NDArray[np.int64],
+    bends: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Read parents at the places that output pixels show.
 
@@ -91,6 +92,8 @@ def sample(
         n backward maps.
     rows, columns
         (n, R) and (n, C): the output pixels wanted.
+    bends
+        (n, 2, R, C) float32: how far to the right of the place, and below it, the parent is read.
 
     Returns
     -------
@@ -108,6 +111,9 @@ def sample(
         nearness += 1.0
         x /= nearness
         y /= nearness
+    if bends is not None:
+        x += bends[:, 0]
+        y += bends[:, 1]
     x0, x_fractions = _split(x, _column(warps.x0), _column(warps.width))
     y0, y_fractions = _split(y, _column(warps.y0), _column(warps.height))
     places = y0.mul_(wide).add_(x0)
