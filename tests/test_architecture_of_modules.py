@@ -13,7 +13,8 @@ ORDER = """
     errors labels data.files yamlfile sections params layout
     data.tables data.tablefiles data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
-    data.archives data.downloads data.sources data.datasets data.halves data.splitting data.raw
+    data.archives data.downloads data.sources data.datasets data.halves data.splitting
+    data.class_folders data.raw
     data.corrections data.differences ledger_edits ledger_history project
     audit.gradients audit.near_duplicates audit.image_checks
     audit.shift audit.regions audit.findings audit.resplitting
@@ -23,8 +24,9 @@ ORDER = """
     audit.crossvalidation audit.label_scores
     candidates.recipes candidates.strokes candidates.bending candidates.warping
     candidates.augmentation
-    candidates.embedding candidates.exact candidates.search candidates.shards candidates.production
-    candidates.cluster candidates.judging candidates.reranking
+    candidates.embedder candidates.onnx_embedder candidates.embedding
+    candidates.exact candidates.search candidates.shards candidates.production candidates.cluster
+    candidates.judging candidates.reranking
     boosting strategies additions drawing fidelity clusters mining
     attribution tracing
     views.plots views.pictures views.charts views.traced views.page

@@ -17,7 +17,7 @@ from sheet_project import HEADER, LABELS, N_TRAIN, lay_scores, lay_sheet_project
 
 from databoost import ledger_history
 from databoost.attribution import FIXED, NEWLY_WRONG
-from databoost.candidates.embedding import Vectors
+from databoost.candidates.embedder import Vectors
 from databoost.cli import main
 from databoost.data.corrections import read_corrections
 from databoost.data.files import sha256_of, write_text

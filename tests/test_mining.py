@@ -15,7 +15,8 @@ from test_drawing import STILL
 
 from databoost import mining
 from databoost.boosting import stop_reason
-from databoost.candidates.embedding import Embedder, Vectors, embedder_identity
+from databoost.candidates.embedder import Embedder, Vectors
+from databoost.candidates.embedding import embedder_identity
 from databoost.candidates.recipes import make_recipes
 from databoost.data.files import write_bytes, write_json
 from databoost.data.images import encode_png, image_id

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from databoost.boosting import Addition
-from databoost.candidates.embedding import Vectors
+from databoost.candidates.embedder import Vectors
 from databoost.candidates.exact import Embeddings, cosines, unit_vectors
 
 Places = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from databoost.boosting import part_of
-from databoost.candidates.embedding import Vectors
+from databoost.candidates.embedder import Vectors
 from databoost.candidates.exact import Embeddings, paired_cosines, unit_vectors
 
 _BLOCK = 4096

@@ -24,13 +24,8 @@ from databoost.boosting import (
     most_wanted,
     part_of,
 )
-from databoost.candidates.embedding import (
-    Embedder,
-    Vectors,
-    embed_files,
-    embedder_identity,
-    load_exact_embedder,
-)
+from databoost.candidates.embedder import Embedder, Vectors
+from databoost.candidates.embedding import embed_files, embedder_identity, load_exact_embedder
 from databoost.candidates.exact import Embeddings, Queries
 from databoost.candidates.judging import judge_candidates
 from databoost.candidates.reranking import DEEPEST, Reranking, embed_some

@@ -13,12 +13,9 @@ import torch
 import torchvision
 from onnx import TensorProto, helper
 
-from databoost.candidates.embedding import (
-    Embedder,
-    OnnxEmbedder,
-    load_embedder,
-    pick_precision,
-)
+from databoost.candidates.embedder import Embedder
+from databoost.candidates.embedding import load_embedder, pick_precision
+from databoost.candidates.onnx_embedder import OnnxEmbedder
 from databoost.errors import ParamsError, WeightsError
 from databoost.model.architectures import build_model
 from databoost.model.checkpoints import Checkpoint, save_checkpoint

@@ -15,7 +15,7 @@ from projects import REPOSITORY
 from databoost.candidates import production
 from databoost.candidates import shards as module
 from databoost.candidates.augmentation import Parents, render_taps
-from databoost.candidates.embedding import Embedder, Vectors
+from databoost.candidates.embedder import Embedder, Vectors
 from databoost.candidates.production import (
     Engine,
     Finished,

@@ -8,7 +8,7 @@ import torch
 from projects import REPOSITORY
 
 from databoost.candidates import shards as module
-from databoost.candidates.embedding import Embedder, Vectors
+from databoost.candidates.embedder import Embedder, Vectors
 from databoost.candidates.exact import nearest
 from databoost.candidates.recipes import make_recipes
 from databoost.candidates.reranking import Reranking, embed_some

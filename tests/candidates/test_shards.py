@@ -11,7 +11,7 @@ from projects import REPOSITORY
 
 from databoost.candidates import shards as module
 from databoost.candidates.augmentation import Parents, render_taps
-from databoost.candidates.embedding import Embedder, Vectors
+from databoost.candidates.embedder import Embedder, Vectors
 from databoost.candidates.recipes import make_recipes
 from databoost.candidates.shards import Shard, Shards, embed_shard
 from databoost.data.images import ImageFiles, write_png

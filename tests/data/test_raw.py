@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from databoost.data import raw as raw_module
+from databoost.data.class_folders import order_classes
 from databoost.data.images import encode_png, image_id
-from databoost.data.raw import NUMERALS, collect, order_classes
+from databoost.data.lettering import NUMERALS
+from databoost.data.raw import collect
 from databoost.data.sources import source_digest
 from databoost.errors import SourceError
 from databoost.sections import DataParams

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from databoost.data.images import encode_png, image_id
-from databoost.data.raw import NUMERALS
+from databoost.data.lettering import NUMERALS
 from databoost.data.sources import source_digest
 from databoost.data.tablefiles import read_table
 from databoost.data.tables import CLASSES, RAW_INDEX, TRUTH, UNREADABLE

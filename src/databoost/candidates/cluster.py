@@ -25,7 +25,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from databoost.candidates.embedding import Embedder, load_embedder
+from databoost.candidates.embedder import Embedder
+from databoost.candidates.embedding import load_embedder
 from databoost.candidates.production import Engine, Finished
 from databoost.candidates.shards import Shard, embed_shard
 from databoost.data.images import ImageFiles

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from databoost.candidates.embedding import Embedder
+from databoost.candidates.embedder import Embedder
 from databoost.candidates.exact import Embeddings
 from databoost.candidates.shards import SHARD_SIZE, Shard, Shards, embed_shard
 from databoost.data.files import write_bytes

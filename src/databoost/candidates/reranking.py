@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from databoost.candidates.embedding import Embedder
+from databoost.candidates.embedder import Embedder
 from databoost.candidates.exact import Embeddings, Ids, Queries, similarity
 from databoost.candidates.search import Neighbours
 from databoost.candidates.shards import render_some

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from databoost.candidates.augmentation import Parents, render_taps
-from databoost.candidates.embedding import Embedder
+from databoost.candidates.embedder import Embedder
 from databoost.candidates.exact import Embeddings
 from databoost.data.images import ImageFiles, Pixels
 from databoost.data.resizing import blend_taps

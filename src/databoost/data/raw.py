@@ -1,33 +1,22 @@
-"""Raw images: a folder's layout recognised, its readable images copied, the rest listed."""
+"""Raw images: the readable ones of a source's class folders copied, the rest listed."""
 
 import os
 import re
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 from tqdm import tqdm
 
+from databoost.data.class_folders import Place, check_labels, find_places, order_classes, shown
 from databoost.data.datasets import choose_validation
 from databoost.data.images import FORMATS, decode, file_ending, image_id
-from databoost.data.lettering import NUMERALS
 from databoost.data.sources import FolderDigest, check_digest, source_files
 from databoost.data.tables import RAW_INDEX, UNREADABLE
 from databoost.errors import ImageError, SourceError, listed
-from databoost.labels import canonical_label, label_fault, label_look
 from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS
 from databoost.sections import DataParams
 
-#: Names of split folders (any case) and the splits that they stand for.
-SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "label_book": "label_book",
-}
 #: Larger files are listed as unreadable rather than read into memory.
 MAX_FILE_BYTES = 2**29
 
@@ -47,13 +36,6 @@ class Collected:
     images: pd.DataFrame
     unreadable: pd.DataFrame
     classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Place:
-    split: str  # empty: to be drawn
-    label: str
-    name: str
 
 
 def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Collected:
@@ -87,7 +69,7 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
         names do; if `sha256` is given and the digest differs or a file can't be read.
     """
     files = source_files(folder)
-    places = _places(files, data)
+    places = find_places(files, data)
     check_labels({place.label for place in places.values()}, data)
     digest = FolderDigest(folder) if sha256 else None
     arrived, unreadable = _read(folder, files, places, raw / "arriving", digest)
@@ -109,136 +91,10 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
     return Collected(images, unreadable, classes)
 
 
-def order_classes(labels: Iterable[str], declared: tuple[str, ...]) -> tuple[str, ...]:
-    """Put classes in their order: as declared; else i to x by value; else sorted.
-
-    >>> order_classes(["dog", "cat", "dog"], ()), order_classes(["dog"], ("dog", "cat"))
-    (('cat', 'dog'), ('dog', 'cat'))
-    """
-    if declared:
-        return declared
-    found = set(labels)
-    return NUMERALS if found == set(NUMERALS) else tuple(sorted(found))
-
-
-def check_labels(labels: set[str], data: DataParams) -> None:
-    """Refuse classes that ``data.classes`` lacks, if it names any, or that can't be written.
-
-    Nor may classes that ``data.classes`` does not name look alike: folders whose names differ only
-    in case are one on macOS and Windows.
-
-    Raises
-    ------
-    SourceError
-        Once, naming every such class.
-    """
-    problems = [
-        f"{label!r} {fault}; rename it" for label in sorted(labels) if (fault := label_fault(label))
-    ]
-    if data.classes:
-        problems += [
-            f"{label!r} is not in data.classes: rename it, remove it or add it there"
-            for label in sorted(labels - set(data.classes))
-        ]
-    else:
-        looks: dict[str, list[str]] = {}
-        for label in sorted(labels):
-            looks.setdefault(label_look(label), []).append(label)
-        problems += [
-            f"{' and '.join(map(repr, alike))} differ only in case or by invisible characters: "
-            "rename one, or name them all in data.classes"
-            for alike in looks.values()
-            if len(alike) > 1
-        ]
-    if problems:
-        allowed = ", ".join(data.classes) or "any"
-        raise SourceError(
-            f"{data.source} has class folders that can't be taken (data.classes: {allowed}):"
-            f"{listed(problems)}"
-        )
-
-
-def shown(text: str) -> str:
-    r"""Give a text for the terminal: what does not print, control characters above all, is escaped.
-
-    >>> print(shown("a b\x1b[2J.png"))
-    a b\x1b[2J.png
-    """
-    return "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in text
-    )
-
-
-def _places(files: list[PurePosixPath], data: DataParams) -> dict[PurePosixPath, _Place]:
-    """Give each file in a class folder its place; files outside of one have none."""
-    top = _top(files)
-    inside = {file: file.parts[len(top) :] for file in files if file.parts[: len(top)] == top}
-    folders = {parts[0].lower() for parts in inside.values() if len(parts) > 1}
-    has_splits = bool(folders & {"train", "val"}) or folders <= set(SPLIT_FOLDERS)
-    nested = {"/".join(parts[:2]) for parts in inside.values() if len(parts) > 2}
-    nested = {path for path in nested if path.lower().endswith(("/train", "/val"))}
-    if nested and not has_splits:
-        raise SourceError(
-            f"{data.source} holds splits below several folders "
-            f"({shown(', '.join(sorted(nested)))}); name the one folder that holds train and val "
-            "in data.source"
-        )
-    if not has_splits:
-        _refuse_unknown_splits(inside.values(), data)
-    places = {}
-    for file, parts in inside.items():
-        if not has_splits and len(parts) > 1:
-            places[file] = _Place("", canonical_label(parts[0]), "__".join(parts[1:]))
-        elif has_splits and len(parts) > 2 and parts[0].lower() in SPLIT_FOLDERS:
-            split = SPLIT_FOLDERS[parts[0].lower()]
-            places[file] = _Place(split, canonical_label(parts[1]), "__".join(parts[2:]))
-    return places
-
-
-def _refuse_unknown_splits(inside: Collection[tuple[str, ...]], data: DataParams) -> None:
-    """Refuse folders without images of their own that all hold the same folders."""
-    held: dict[str, list[tuple[str, ...]]] = {}
-    for parts in inside:
-        if len(parts) > 1:
-            held.setdefault(parts[0], []).append(parts[1:])
-    below = {_below(files) for files in held.values()}
-    same = next(iter(below), frozenset())
-    is_declared = {canonical_label(name) for name in held} <= set(data.classes)
-    if len(held) > 1 and len(below) == 1 and len(same) > 1 and not is_declared:
-        raise SourceError(
-            f"{data.source} holds {shown(', '.join(sorted(held)))}, and in each of them "
-            f"{shown(', '.join(sorted(same)))}: are these splits? Name them train, val and test; "
-            "if they are classes, name them in data.classes"
-        )
-
-
-def _below(inside: list[tuple[str, ...]]) -> frozenset[str]:
-    """Give the folders in a folder, or in the only one in it; none if files lie beside them."""
-    while all(len(parts) > 1 for parts in inside):
-        folders = frozenset(canonical_label(parts[0]) for parts in inside)
-        if len(folders) != 1:
-            return folders
-        inside = [parts[1:] for parts in inside]
-    return frozenset()
-
-
-def _top(files: list[PurePosixPath]) -> tuple[str, ...]:
-    """Folder that the splits or classes lie in: down as long as one folder holds only folders."""
-    top: tuple[str, ...] = ()
-    while True:
-        inside = [file.parts[len(top) :] for file in files if file.parts[: len(top)] == top]
-        folders = {parts[0] for parts in inside if len(parts) > 1}
-        below = {parts[1].lower() for parts in inside if len(parts) > 2}
-        is_split = bool({name.lower() for name in folders} & set(SPLIT_FOLDERS))
-        if len(folders) != 1 or not below or (is_split and not below & {"train", "val"}):
-            return top
-        top += tuple(folders)
-
-
 def _read(
     folder: Path,
     files: list[PurePosixPath],
-    places: dict[PurePosixPath, _Place],
+    places: dict[PurePosixPath, Place],
     arriving: Path,
     digest: FolderDigest | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -7,12 +7,8 @@ import pandas as pd
 import torch
 
 from databoost.candidates.cluster import ray_engine
-from databoost.candidates.embedding import (
-    Embedder,
-    embedder_identity,
-    load_embedder,
-    pick_precision,
-)
+from databoost.candidates.embedder import Embedder
+from databoost.candidates.embedding import embedder_identity, load_embedder, pick_precision
 from databoost.candidates.production import (
     Engine,
     embed_candidates,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from databoost.data.class_folders import check_labels, order_classes, shown
 from databoost.data.files import whole_folder
-from databoost.data.raw import Collected, check_labels, collect, order_classes, shown
+from databoost.data.raw import Collected, collect
 from databoost.data.sources import open_source
 from databoost.data.synthetic import write_synthetic
 from databoost.data.tablefiles import write_table

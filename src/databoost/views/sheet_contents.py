@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from databoost.candidates.embedding import Vectors, load_embedder
+from databoost.candidates.embedder import Vectors
+from databoost.candidates.embedding import load_embedder
 from databoost.data.corrections import read_corrections
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import sha256_of
