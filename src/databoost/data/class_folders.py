@@ -1,4 +1,4 @@
-"""Where a source's files belong: its layout, told by its folders' names, and its classes checked."""
+"""Where a source's files belong: its layout, told by its folders' names, and its classes."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
