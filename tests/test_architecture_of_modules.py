@@ -32,6 +32,7 @@ ORDER = """
     views.plots views.pictures views.charts views.traced views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page
     views.sheets views.sheet_contents views.sheet_edits views.study_picture
+    views.preview
     trail provenance outcomes progress stores tracking publishing
     stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
     stages.boost stages.scores stages.attribute stages.map stages.report

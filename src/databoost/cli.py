@@ -67,6 +67,7 @@ def main() -> None:
       databoost rounds                    accuracy and failures, round by round
       databoost study study.yaml          strategies compared: arms, seeds, intervals
       databoost image 0af255a41ffbc91b    one image, from its file through the rounds
+      databoost preview                   see what candidates look like
       databoost sheet r00                 see the images, worst first, and say what is wrong
       databoost corrections import sheets/r00.xlsx
       databoost publish                   fill MLflow from DVC's outputs
@@ -265,6 +266,35 @@ def set_params(changes: tuple[str, ...]) -> None:
             raise ParamsError(f"{change!r} is no KEY=VALUE; train.epochs=100 is one")
     edit_params(layout.params, values)
     click.echo("\n".join([*changes, _NEXT]))
+
+
+@main.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The picture, a PNG file; sheets/candidates.png if not given.",
+)
+def preview(output: Path | None) -> None:
+    """Draw a picture of candidates beside their parents.
+
+    A parent is the training image that a candidate is drawn of. The picture shows the first
+    candidates that the ranges of `candidates` in params.yaml give: look whether each can still be
+    told for what its label says, before a round adds hundreds of them. Needs the snapshot of r00
+    (`dvc repro prepare`), and no model.
+
+    \b
+    Examples:
+      databoost preview
+      databoost set "candidates.elastic=[0, 0.2]" && databoost preview -o bent.png
+    """
+    from databoost.data.files import write_bytes
+    from databoost.views.preview import preview as draw_preview
+
+    layout, params = open_project()
+    target = output or layout.sheets / "candidates.png"
+    write_bytes(target, draw_preview(layout, params))
+    click.echo(str(target))
 
 
 @main.command()

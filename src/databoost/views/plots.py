@@ -1,6 +1,7 @@
-"""Pictures as PNG bytes: the confusion matrix and the grid of the worst misclassified images."""
+"""Pictures as PNG bytes: the confusion matrix, grids of misclassified images and of candidates."""
 
 import io
+import textwrap
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,38 @@ def misclassified_grid(rows: pd.DataFrame, images: list[Pixels], title: str) -> 
             pad=3,
         )
         axes.set_xlabel(str(row.image_id), fontsize=6, family="monospace", labelpad=2)
+    return figure_png(figure)
+
+
+def candidates_grid(grid: list[list[tuple[str, Pixels]]], title: str) -> bytes:
+    """Draw training images, and beside each the candidates drawn of it.
+
+    Parameters
+    ----------
+    grid
+        Rows of as many cells each, one row or more: a line of text, and uint8 pixels (height,
+        width, 1 or 3). The first of a row is the training image.
+    title
+        Line above the grid.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    n_columns = len(grid[0])
+    figure = Figure(
+        figsize=(n_columns * 1.3, len(grid) * 1.5 + 0.7), dpi=_DPI, layout="constrained"
+    )
+    figure.suptitle(textwrap.fill(title, 16 * n_columns), fontsize=9)
+    axes_of = figure.subplots(len(grid), n_columns, squeeze=False)
+    for row, cells in zip(axes_of, grid, strict=True):
+        for axes, (told, image) in zip(row, cells, strict=True):
+            _show(axes, image)
+            axes.set_title(told, fontsize=7, pad=2)
+        for spine in row[0].spines.values():
+            spine.set_color("#ee6677")
+            spine.set_linewidth(2)
     return figure_png(figure)
 
 
