@@ -19,7 +19,7 @@ ORDER = """
     audit.gradients audit.near_duplicates audit.image_checks
     audit.shift audit.regions audit.findings audit.resplitting
     model.processor model.architectures model.checkpoints model.batches model.steps
-    model.trainer model.loop model.training model.evaluation
+    model.trainer model.loop model.late_epochs model.training model.evaluation
     model.pretrained
     audit.crossvalidation audit.label_scores
     candidates.recipes candidates.strokes candidates.bending candidates.warping
@@ -37,7 +37,7 @@ ORDER = """
     stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
     stages.boost stages.scores stages.attribute stages.map stages.report
     rounds
-    study.places study.plan study.jobs study.planner study.work study.worker study.queue
+    study.places study.plan study.jobs study.planner study.late study.work study.worker study.queue
     study.verdicts study.results study.running
     cli_stages cli_corrections cli_study cli
 """.split()  # noqa: SIM905

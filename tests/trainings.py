@@ -49,7 +49,12 @@ def make_examples(n: int, seed: int) -> Examples:
 
 
 def run(
-    state: Path, architecture: str = "fixed", n_train: int = 21, n_val: int = 12, **changes: Any
+    state: Path,
+    architecture: str = "fixed",
+    n_train: int = 21,
+    n_val: int = 12,
+    late: Path | None = None,
+    **changes: Any,
 ) -> Trained:
     return train_model(
         make_examples(n_train, seed=1),
@@ -58,6 +63,7 @@ def run(
         ModelParams(architecture=architecture, image_size=32),
         make_settings(**changes),
         state,
+        late=late,
     )
 
 

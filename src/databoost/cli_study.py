@@ -41,6 +41,11 @@ def study(file: Path, workers: int | None, output: Path | None) -> None:
     MLflow experiment of the study's own, `<tracking.experiment> <name of the study's folder>`.
     Whatever was interrupted goes on with the same command; a changed FILE redoes what it changes.
 
+    Accuracy jumps from epoch to epoch. So every training is judged twice: by the epoch that
+    validation picks, which is what a round is worth (measure `kept`), and by the mean over the
+    epochs of its last half, 20 at most, which tells arms apart with a fraction of the seeds
+    (`late`).
+
     Intervals are 95%, over seeds and test images; those of one seed are over images alone. More
     than noise is a difference of two seeds or more whose interval leaves 0 out, and with which a
     sign test over the images agrees. That holds for one comparison each: of 20 between arms that

@@ -20,9 +20,10 @@ def tables(*equal: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = [f"r{number + 1:02d}" for number in range(len(equal))]
     arms = STUDY_ARMS.frame(
         {
-            "arm": ["a", "b"], "round": [names[-1]] * 2, "n_seeds": [2] * 2,
-            "n_train": [1675.0, 1700.5], "val_accuracy": [0.5] * 2, "test_accuracy": [0.5, 0.6],
-            "low": [0.25] * 2, "high": [0.75] * 2,
+            "arm": ["a", "b"] * 2, "round": [names[-1]] * 4, "n_seeds": [2] * 4,
+            "measure": ["kept", "kept", "late", "late"],
+            "n_train": [1675.0, 1700.5] * 2, "val_accuracy": [0.5] * 4,
+            "test_accuracy": [0.5, 0.6, 0.9, 0.8], "low": [0.25] * 4, "high": [0.75] * 4,
         }
     )  # fmt: skip
     numbers = dict.fromkeys(
@@ -34,6 +35,7 @@ def tables(*equal: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
         numbers
         | {name: [value] * len(equal) for name, value in counts.items()}
         | {"arm": ["a"] * len(equal), "other_arm": ["b"] * len(equal), "round": names}
+        | {"measure": ["kept"] * len(equal)}
         | {"is_equal_size": list(equal), "is_more_than_noise": [False] * len(equal)}
     )
     return arms, verdicts
@@ -54,7 +56,8 @@ def test_sizes_and_the_number_of_comparisons_are_printed() -> None:
 
 def test_the_best_arm_is_printed_first() -> None:
     lines = shown_tables(*tables(True)).splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["arm", "b", "a"]
+    shown = [line.split()[:2] for line in lines[1:6]]
+    assert shown == [["arm", "measure"], ["b", "kept"], ["a", "kept"], ["a", "late"], ["b", "late"]]
 
 
 def job(arm: str, name: str) -> Job:
@@ -62,14 +65,15 @@ def job(arm: str, name: str) -> Job:
 
 
 def test_arms_are_compared_in_their_order_whichever_ends_first(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ended: set[str] = set()
 
-    def read(job: Job) -> tuple[dict[str, object], Correct]:
+    def read(job: Job) -> tuple[dict[str, object], dict[str, Correct]]:
         row: dict[str, object] = dict.fromkeys(STUDY_ROUNDS.columns, 0)
         is_right = pd.Series([job.arm == "long", True], index=["t1", "t2"])
-        return row | {"arm": job.arm, "round": job.round, "stop": ""}, is_right
+        row |= {"arm": job.arm, "round": job.round, "stop": ""}
+        return row, {"kept": is_right, "late": is_right * 0.5}
 
     monkeypatch.setattr(module, "_read", read)
     monkeypatch.setattr(Job, "is_done", lambda self: self.name in ended)
@@ -84,6 +88,15 @@ def test_arms_are_compared_in_their_order_whichever_ends_first(
     ]
     (verdict,) = module.verdict_rows(results.rounds(), results.correct()).to_dict("records")
     assert (verdict["arm"], verdict["other_arm"], verdict["difference"]) == ("long", "short", 0.5)
+    arms, verdicts = results.write(StudyPlaces(tmp_path))
+    assert verdicts[["measure", "difference"]].to_numpy().tolist() == [
+        ["kept", 0.5],
+        ["late", 0.25],
+    ]
+    of_long = arms[(arms["arm"] == "long") & (arms["round"] == "r01")]
+    assert of_long["measure"].tolist() == ["kept", "late"]
+    assert of_long["test_accuracy"].tolist() == [1, 0.5]
+    assert read_table(StudyPlaces(tmp_path).verdicts, VERDICTS).equals(verdicts)
 
 
 def test_without_a_finished_round_the_tables_stay_as_they_are(tmp_path: Path) -> None:

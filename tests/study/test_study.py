@@ -96,12 +96,18 @@ def test_a_study_survives_a_kill_and_ends_in_verdicts(project: Project) -> None:
     assert not unchanged[["n_failures_fixed", "n_images_broken"]].to_numpy().any()
 
     arms = read_table(places.arms, STUDY_ARMS)
-    assert arms["n_seeds"].tolist() == [2] * 4
-    (verdict,) = read_table(places.verdicts, VERDICTS).to_dict("records")
+    assert arms["n_seeds"].tolist() == [2] * 8
+    verdict, late = read_table(places.verdicts, VERDICTS).to_dict("records")
     assert (verdict["arm"], verdict["other_arm"], verdict["n_images"]) == ("random", "none", 20)
     last = rounds[rounds["round"] == "r01"].groupby("arm")["test_accuracy"].mean()
     assert verdict["difference"] == pytest.approx(last["random"] - last["none"], abs=1e-5)
     assert places.picture.read_bytes().startswith(b"\x89PNG")
+    # Of one epoch, the late one is the one that is kept.
+    assert (verdict.pop("measure"), late.pop("measure")) == ("kept", "late")
+    assert late == verdict
+    for split in ("val", "test"):
+        assert rounds[f"late_{split}_accuracy"].tolist() == rounds[f"{split}_accuracy"].tolist()
+    assert not list(places.root.glob("jobs/*/.databoost/late/*"))
 
     results = [places.rounds, places.arms, places.verdicts, places.picture]
     written = [path.read_bytes() for path in results]
@@ -130,7 +136,8 @@ def test_an_arm_that_fails_is_told_at_the_end_and_the_others_are_kept(project: P
     assert "9 fewer than wanted" in done.stdout
     verdicts = read_table(places.verdicts, VERDICTS)
     n_train = int(rounds["n_train"].min())
-    assert verdicts[["arm", "other_arm", "n_train", "other_n_train"]].to_numpy().tolist() == [
+    told = verdicts[["arm", "other_arm", "n_train", "other_n_train"]].to_numpy().tolist()
+    assert told == 2 * [
         ["random", "none", n_train + 12, n_train],
         ["random", "short", n_train + 12, n_train + 3],
         ["none", "short", n_train, n_train + 3],

@@ -168,7 +168,8 @@ def test_the_sign_test_by_hand() -> None:
     assert sign_test(np.array([[1.0] * 6 + [0] * 9])) == pytest.approx(2 / 64)
     assert sign_test(np.array([[-1.0] * 6])) == pytest.approx(2 / 64)
     assert sign_test(np.array([[1.0] * 4 + [-1]])) == pytest.approx(2 * 6 / 32)
-    # What one seed gains and another loses tells nobody apart.
+    # What one seed gains and another loses tells nobody apart, nor do shares that sum to nothing.
+    assert sign_test(np.array([[0.1, 1], [0.2, 0], [-0.3, 0]])) == 1
     assert sign_test(np.array([[1.0, 1, 0], [-1, 0, 0]])) == 1
     assert sign_test(np.zeros((2, 3))) == 1
     # Most images speak against the mean.
@@ -234,6 +235,7 @@ def test_pairs_are_compared_by_the_seeds_that_both_have() -> None:
     )
     (row,) = verdicts.to_dict("records")
     assert (row["arm"], row["other_arm"], row["n_seeds"]) == ("a", "b", 2)
+    assert row["measure"] == "kept"
     assert (row["difference"], row["low"], row["high"]) == (-1, -1, -1)
     assert compared({}).empty
     empty = right(np.ones(0))
@@ -247,7 +249,10 @@ def test_arms_are_averaged_over_their_seeds() -> None:
     correct = {("a", "r01"): {0: right(np.array([1, 1, 1, 0])), 1: right(np.array([1, 0, 0, 0]))}}
     (row,) = arm_rows(rounds, correct).to_dict("records")
     assert (row["arm"], row["round"], row["n_seeds"], row["n_train"]) == ("a", "r01", 2, 15)
-    assert (row["val_accuracy"], row["test_accuracy"]) == (0.75, 0.5)
+    assert (row["measure"], row["val_accuracy"], row["test_accuracy"]) == ("kept", 0.75, 0.5)
+    late = rounds.assign(late_val_accuracy=[0.25, 0.5])
+    (other,) = arm_rows(late, correct, "late").to_dict("records")
+    assert (other["measure"], other["val_accuracy"], other["test_accuracy"]) == ("late", 0.375, 0.5)
     found = crossed_interval(np.array([[1.0, 1, 1, 0], [1, 0, 0, 0]]))
     assert found.low < 0
     assert found.high > 1

@@ -261,6 +261,8 @@ STUDY_ROUNDS = Table(
         "val_accuracy": "number",
         "test_accuracy": "number",
         "label_book_accuracy": "number",
+        "late_val_accuracy": "number",  # means over late epochs, the kept one or not
+        "late_test_accuracy": "number",
         "n_failures_fixed": "integer",  # of val, since the round before
         "n_images_broken": "integer",
     },
@@ -270,6 +272,7 @@ STUDY_ARMS = Table(
     {
         "arm": "text",
         "round": "text",
+        "measure": "text",  # kept: the epoch that validation picked | late: the mean over late ones
         "n_seeds": "integer",
         "n_train": "number",  # means over seeds
         "val_accuracy": "number",
@@ -278,12 +281,22 @@ STUDY_ARMS = Table(
         "high": "number",
     },
 )
+LATE = Table(
+    "late epochs",
+    {
+        "image_id": "text",
+        "split": "text",  # val, test, label_book
+        "n_right": "integer",  # epochs after which the model gets it right
+        "n_epochs": "integer",  # of so many
+    },
+)
 VERDICTS = Table(
     "verdicts of a study",
     {
         "arm": "text",
         "other_arm": "text",
         "round": "text",
+        "measure": "text",  # as of the arms
         "n_seeds": "integer",
         "n_images": "integer",
         "n_train": "number",  # of both arms: means over these seeds, all additions so far counted

@@ -8,6 +8,7 @@ import hashlib
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ from databoost.errors import DatasetError, ParamsError, WeightsError
 from databoost.model.architectures import FIXED, Classifier, build_model, refusal
 from databoost.model.batches import Examples, batch_sizes
 from databoost.model.checkpoints import Checkpoint, load_tensors
+from databoost.model.late_epochs import LateWeights
 from databoost.model.loop import FixedTraining, SnapshotData
 from databoost.model.trainer import MONITORED, EpochBar, make_trainer, quiet
 from databoost.sections import ModelParams, TrainParams
@@ -40,6 +42,7 @@ def train_model(
     settings: TrainParams,
     state: Path,
     title: str = "train",
+    late: Path | None = None,
 ) -> Trained:
     """Train the fixed model on a snapshot; resume what `state` holds of the same training.
 
@@ -56,6 +59,9 @@ def train_model(
         :func:`forget_training` once the result is safe.
     title
         Name on the progress bar.
+    late
+        Folder for the weights after each of the :func:`~databoost.model.late_epochs.late_epochs`;
+        without one they are not kept.
 
     Raises
     ------
@@ -77,7 +83,10 @@ def train_model(
     )
     unfinished = _unfinished(state)
     with quiet():
-        trainer = make_trainer(settings, [EpochBar(title), best, last], state)
+        callbacks = [EpochBar(title), best, last]
+        if late is not None:
+            callbacks.append(LateWeights(late, partial(_checkpoint_of, model, classes)))
+        trainer = make_trainer(settings, callbacks, state)
         sizes = _training_batches(
             network, len(train), len(val), model, settings, trainer.world_size
         )
@@ -134,6 +143,13 @@ def _unfinished(state: Path) -> Path | None:
 def _checkpoints(state: Path) -> tuple[Path, Path]:
     """Lightning's checkpoints of the best and of the last epoch: both are needed to go on."""
     return state / "best.ckpt", state / "last.ckpt"
+
+
+def _checkpoint_of(
+    model: ModelParams, classes: list[str], network: Classifier, epoch: int
+) -> Checkpoint:
+    weights = network.state_dict()
+    return Checkpoint(model.architecture, model.image_size, list(classes), epoch, weights)
 
 
 def _best(state: Path, model: ModelParams, classes: list[str]) -> Trained:

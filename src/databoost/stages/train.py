@@ -25,11 +25,12 @@ from databoost.model.training import Trained, forget_training, state_folder, tra
 from databoost.params import Params, round_name, round_number
 
 
-def train(layout: Layout, params: Params, name: str) -> None:
+def train(layout: Layout, params: Params, name: str, late: Path | None = None) -> None:
     """Run the stage for the round `name`.
 
     A snapshot that an earlier round was trained on already (nothing was added) is not trained on
-    again: that round's model is taken over.
+    again: that round's model is taken over. A training puts the weights after its late epochs into
+    the folder `late`, if one is given.
 
     Raises
     ------
@@ -58,6 +59,7 @@ def train(layout: Layout, params: Params, name: str) -> None:
         params.train,
         state,
         title=f"train {name}",
+        late=late,
     )
     _write(here, trained, key)
     forget_training(state)

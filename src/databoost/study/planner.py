@@ -33,7 +33,7 @@ from databoost.study.places import StudyPlaces
 from databoost.study.plan import FIRST, PREVIOUS, ROUNDS, SECTIONS, Study, arm_params
 
 #: Part of every job's name. Raise it with any change of the code that changes what a job computes.
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ import pandas as pd
 from databoost.attribution import FIXED, NEWLY_WRONG, failure_outcomes
 from databoost.data.files import read_json
 from databoost.data.tablefiles import read_table, write_table
-from databoost.data.tables import SHEET, STUDY_ARMS, STUDY_ROUNDS, VERDICTS
+from databoost.data.tables import LATE, SHEET, STUDY_ARMS, STUDY_ROUNDS, VERDICTS
 from databoost.layout import RoundLayout
 from databoost.study.jobs import Chain, Job
+from databoost.study.late import late_table
 from databoost.study.places import StudyPlaces
-from databoost.study.verdicts import Correct, arm_rows, verdict_rows
+from databoost.study.verdicts import MEASURES, Correct, arm_rows, verdict_rows
 
 #: Columns of the verdicts that are printed.
 _SHOWN = [
-    "arm", "other_arm", "n_seeds", "n_train", "other_n_train", "is_equal_size", "difference", "low",
-    "high", "is_more_than_noise",
+    "arm", "other_arm", "measure", "n_seeds", "n_train", "other_n_train", "is_equal_size",
+    "difference", "low", "high", "is_more_than_noise",
 ]  # fmt: skip
 
 
@@ -32,7 +33,7 @@ class Results:
     def __init__(self, chains: Iterable[Chain]) -> None:
         self.chains = list(chains)
         self._rows: dict[tuple[str, int, str], dict[str, object]] = {}
-        self._correct: dict[tuple[str, int, str], Correct] = {}
+        self._correct: dict[tuple[str, int, str], dict[str, Correct]] = {}
 
     def look(self) -> list[str]:
         """Read what has been finished since; gives a line for a person about each new round."""
@@ -60,11 +61,13 @@ class Results:
             {column: [row[column] for row in rows] for column in STUDY_ROUNDS.columns}
         )
 
-    def correct(self) -> Mapping[tuple[str, str], Mapping[int, Correct]]:
+    def correct(
+        self, measure: str = MEASURES[0]
+    ) -> Mapping[tuple[str, str], Mapping[int, Correct]]:
         """Say for (arm, round), by seed, which test images are right; in the order of the arms."""
         found: dict[tuple[str, str], dict[int, Correct]] = {}
         for job in self._finished():
-            is_correct = self._correct[job.arm, job.seed, job.round]
+            is_correct = self._correct[job.arm, job.seed, job.round][measure]
             found.setdefault((job.arm, job.round), {})[job.seed] = is_correct
         return found
 
@@ -86,8 +89,13 @@ class Results:
 
         As long as no round is finished, tables that are there stay as they are.
         """
-        rounds, correct = self.rounds(), self.correct()
-        arms, verdicts = arm_rows(rounds, correct), verdict_rows(rounds, correct)
+        rounds = self.rounds()
+        arms, verdicts = (
+            pd.concat(
+                [rows(rounds, self.correct(name), name) for name in MEASURES], ignore_index=True
+            )
+            for rows in (arm_rows, verdict_rows)
+        )
         if rounds.empty and places.rounds.exists():
             return arms, verdicts
         self.write_rounds(places)
@@ -101,7 +109,12 @@ def shown_tables(arms: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     last = arms["round"].max()
     best = arms[arms["round"] == last].drop(columns="round")
     best = best.sort_values("test_accuracy", ascending=False, kind="stable")
-    text = [f"{last}: test accuracy with its 95% interval over seeds and images", _text(best)]
+    best = best.sort_values("measure", kind="stable")
+    text = [
+        f"{last}: test accuracy with its 95% interval over seeds and images; of the epoch that is "
+        "kept, and the mean over late ones",
+        _text(best),
+    ]
     pairs = verdicts[verdicts["round"] == last]
     if len(pairs):
         text += ["", f"{last}: paired differences of test accuracy", _text(pairs[_SHOWN])]
@@ -119,8 +132,10 @@ def _text(table: pd.DataFrame) -> str:
     return table.to_string(index=False, formatters=sizes, float_format="{:.3f}".format, na_rep="-")
 
 
-def _read(job: Job) -> tuple[dict[str, object], Correct]:
+def _read(job: Job) -> tuple[dict[str, object], dict[str, Correct]]:
     here = job.layout.round(job.round)
+    late = read_table(late_table(job.layout, job.round), LATE).set_index("image_id")
+    late["share"] = late["n_right"] / late["n_epochs"]
     sheet = read_table(here.sheet, SHEET)
     test = sheet[sheet["split"] == "test"].set_index("image_id").sort_index()
     metrics = read_json(here.metrics)
@@ -146,10 +161,15 @@ def _read(job: Job) -> tuple[dict[str, object], Correct]:
             f"{split}_accuracy": metrics[split]["accuracy"] if split in metrics else float("nan")
             for split in ("val", "test", "label_book")
         },
+        **{
+            f"late_{split}_accuracy": round(float(late["share"][late["split"] == split].mean()), 6)
+            for split in ("val", "test")
+        },
         "n_failures_fixed": n_fixed,
         "n_images_broken": n_broken,
     }
-    return row, ~test["is_misclassified"]
+    of_test = late["share"][late["split"] == "test"].sort_index()
+    return row, dict(zip(MEASURES, (~test["is_misclassified"], of_test), strict=True))
 
 
 def _changes(before: RoundLayout, here: RoundLayout, sheet: pd.DataFrame) -> tuple[int, int]:

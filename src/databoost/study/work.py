@@ -18,6 +18,7 @@ from databoost.stages.candidates import candidates, draw_recipes
 from databoost.stages.evaluate import evaluate
 from databoost.stages.train import train
 from databoost.study.jobs import Job
+from databoost.study.late import judge_late_epochs, late_table, late_weights
 from databoost.study.plan import FIRST, ROUNDS
 
 #: What a later round reads of an earlier one.
@@ -50,6 +51,7 @@ def _do_round(job: Job) -> None:
         for item in _READ_LATER:
             if getattr(there, item).exists():
                 _link(getattr(here, item), getattr(there, item))
+        _link(late_table(layout, name), late_table(before, name))
     if job.scores is not None:
         _link(layout.scores, job.scores)
     if not layout.round(job.round).boost.exists():
@@ -98,7 +100,9 @@ def _share_images(layout: Layout, previous: str, name: str) -> None:
 def _train_and_evaluate(job: Job) -> None:
     here = job.layout.round(job.round)
     if not here.model.exists():
-        train(job.layout, job.params, job.round)
+        train(job.layout, job.params, job.round, late=late_weights(job.layout, job.round))
+    if not late_table(job.layout, job.round).exists():
+        judge_late_epochs(job.layout, job.params, job.round)
     if not here.evaluation.exists():
         evaluate(job.layout, job.params, job.round, is_logged=False)
 

@@ -1,4 +1,7 @@
-"""The plot of a study: test accuracy of the arms over the rounds, and how far apart they are."""
+"""The plot of a study: test accuracy of the arms over the rounds, and how far apart they are.
+
+Left by the epoch that each training keeps, right by the mean over its late epochs.
+"""
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ from databoost.views.plots import figure_png
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#555555")
 _MARKERS = "osD^vPX"
 _SPREAD = 0.06
+_MEASURES = {"kept": "of the kept epoch", "late": "over late epochs"}
 
 
 def study_picture(arms: pd.DataFrame, verdicts: pd.DataFrame, control: str) -> bytes:
@@ -31,25 +35,30 @@ def study_picture(arms: pd.DataFrame, verdicts: pd.DataFrame, control: str) -> b
     """
     names = list(dict.fromkeys(arms["arm"]))
     rounds = sorted(set(arms["round"]))
-    figure = Figure(figsize=(8.5, 8), dpi=110, layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    for number, arm in enumerate(names):
-        rows = arms[arms["arm"] == arm].rename(columns={"test_accuracy": "value"})
-        _draw(above, rows, rounds, number, len(names), arm)
-        if arm != control:
-            _draw(below, _against(verdicts, arm, control), rounds, number, len(names), arm)
+    figure = Figure(figsize=(12.5, 8), dpi=100, layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, sharey="row")
     n_seeds = int(arms["n_seeds"].max())
-    above.set_title(f"test accuracy, {n_seeds} seed{'s' if n_seeds != 1 else ''}", loc="left")
-    above.set_ylabel("accuracy")
-    below.set_title(f"difference from {control}, paired by seed and image", loc="left")
-    below.set_ylabel("difference")
-    below.axhline(0, color="#999999", linewidth=1, zorder=0)
-    below.set_xticks(range(len(rounds)), [_tick(arms, name) for name in rounds])
-    for axes in (above, below):
+    for (above, below), (measure, told) in zip(panels.T, _MEASURES.items(), strict=True):
+        for number, arm in enumerate(names):
+            rows = arms[(arms["arm"] == arm) & (arms["measure"] == measure)]
+            rows = rows.rename(columns={"test_accuracy": "value"})
+            _draw(above, rows, rounds, number, len(names), arm)
+            if arm != control:
+                pairs = verdicts[verdicts["measure"] == measure]
+                _draw(below, _against(pairs, arm, control), rounds, number, len(names), arm)
+        seeds = f"{n_seeds} seed{'s' if n_seeds != 1 else ''}"
+        above.set_title(f"test accuracy {told}, {seeds}", loc="left", fontsize=11)
+        below.set_title(f"difference from {control} {told}", loc="left", fontsize=11)
+        below.axhline(0, color="#999999", linewidth=1, zorder=0)
+        below.set_xticks(range(len(rounds)), [_tick(arms, name) for name in rounds])
+    panels[0, 0].set_ylabel("accuracy")
+    panels[1, 0].set_ylabel("difference, paired by seed and image")
+    for axes in panels.flat:
         axes.grid(axis="y", color="#e5e5e5")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*above.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
     figure.supxlabel("round, and mean number of training images; bars: 95% over seeds and images",
                      fontsize=9)  # fmt: skip
     return figure_png(figure)
