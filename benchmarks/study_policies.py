@@ -12,7 +12,9 @@ rollback  what taking a chain's round of best validation accuracy, instead of it
 epochs    how often the best epoch lies in each quarter of the training
 noise     by how much the difference between an arm and the first one differs from seed to seed, and
           how many seeds an interval of 2 points, or of 1, to either side of it would take, by t and
-          on the same test images
+          on the same images; of the epochs that were kept, and of the means over late ones
+
+A table of an older study lacks those means, or has them of validation alone.
 """
 
 import argparse
@@ -21,9 +23,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import stats
-
-from databoost.data.tablefiles import read_table
-from databoost.data.tables import STUDY_ROUNDS
 
 
 def interval(values: np.ndarray) -> str:
@@ -69,20 +68,24 @@ def epochs(rounds: pd.DataFrame, n_epochs: int) -> None:
 
 def noise(rounds: pd.DataFrame) -> None:
     """Print how differences from the first arm spread over seeds, and what that costs."""
-    table = rounds.pivot_table(index=["round", "seed"], columns="arm", values="test_accuracy")
     first, *others = rounds["arm"].unique()
-    for name, rows in table.groupby("round"):
-        for arm in others if name != "r00" else ():
-            differences = (rows[arm] - rows[first]).dropna()
-            if len(differences) < 2:
-                continue
-            deviation = float(differences.std(ddof=1))
-            seeds = [n_seeds(deviation, half) for half in (0.02, 0.01)]
-            print(
-                f"{name}, {arm} minus {first}: differences spread by {deviation:.3f} over "
-                f"{len(differences)} seeds; {seeds[0]} seeds give 2 points to either side, "
-                f"{seeds[1]} give 1"
-            )
+    later = rounds[rounds["round"] != "r00"]
+    for measure in ("test_accuracy", "late_test_accuracy", "late_val_accuracy"):
+        if measure not in later or later[measure].isna().all():
+            continue
+        table = later.pivot_table(index=["round", "seed"], columns="arm", values=measure)
+        for name, rows in table.groupby("round"):
+            for arm in others:
+                differences = (rows[arm] - rows[first]).dropna().to_numpy()
+                if len(differences) < 2:
+                    continue
+                deviation = float(differences.std(ddof=1))
+                seeds = [n_seeds(deviation, half) for half in (0.02, 0.01)]
+                print(
+                    f"{name}, {measure}, {arm} minus {first}: {interval(differences)}, spread "
+                    f"{deviation:.3f} over {len(differences)} seeds; {seeds[0]} seeds give 2 "
+                    f"points to either side, {seeds[1]} give 1"
+                )
 
 
 def n_seeds(deviation: float, half: float) -> int:
@@ -102,7 +105,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="train.epochs of the studies")
     arguments = parser.parse_args()
     for path in arguments.tables:
-        rounds = read_table(path, STUDY_ROUNDS)
+        rounds = pd.read_csv(path)
         print(f"{path}: {rounds['arm'].nunique()} arms, {rounds['seed'].nunique()} seeds")
         flattery(rounds)
         rollback(rounds)
