@@ -98,7 +98,7 @@ def main() -> None:
     for seed in given.seeds:
         if (table["seed"] == seed).sum() >= n_epochs:
             continue
-        table = table[table["seed"] != seed]
+        table = table[table["seed"] != seed].reset_index(drop=True)
         seeded = params.model_copy(update={"train": params.train.model_copy(update={"seed": seed})})
         for row in train_and_look(splits, classes, seeded, n_epochs):
             table.loc[len(table)] = [seed, *row]

@@ -1,12 +1,14 @@
 """Small trainings for tests: settings, examples, and ways to break them off."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
 
 from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import write_table
@@ -53,7 +55,7 @@ def run(
     architecture: str = "fixed",
     n_train: int = 21,
     n_val: int = 12,
-    late: Path | None = None,
+    callbacks: Sequence[Callback] = (),
     **changes: Any,
 ) -> Trained:
     return train_model(
@@ -63,7 +65,7 @@ def run(
         ModelParams(architecture=architecture, image_size=32),
         make_settings(**changes),
         state,
-        late=late,
+        callbacks=callbacks,
     )
 
 

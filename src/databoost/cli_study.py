@@ -44,7 +44,7 @@ def study(file: Path, workers: int | None, output: Path | None) -> None:
     Accuracy jumps from epoch to epoch. So every training is judged twice: by the epoch that
     validation picks, which is what a round is worth (measure `kept`), and by the mean over the
     epochs of its last half, 20 at most, which tells arms apart with a fraction of the seeds
-    (`late`).
+    (`late`). Decide beforehand which of the two your question is about.
 
     Intervals are 95%, over seeds and test images; those of one seed are over images alone. More
     than noise is a difference of two seeds or more whose interval leaves 0 out, and with which a

@@ -92,6 +92,11 @@ class RoundLayout:
         return self.evaluation / "misclassified.png"
 
     @property
+    def late(self) -> Path:
+        """How many late epochs get each image right: in the projects of a study's jobs alone."""
+        return self.root / "late.csv"
+
+    @property
     def attribution(self) -> Path:
         """Output folder of ``attribute``; r00 has none."""
         return self.root / "attribution"
@@ -292,6 +297,10 @@ class Layout:
     def state(self) -> Path:
         """Unfinished work that a rerun resumes; never an output."""
         return self.root / ".databoost"
+
+    def late_weights(self, name: str) -> Path:
+        """Folder of the weights that the `late` table of a round is made of, until it is."""
+        return self.state / "late" / name
 
     def round(self, name: str) -> RoundLayout:
         """Files of the round `name` (``r00``, ``r01``, ...)."""

@@ -122,6 +122,8 @@ def faults(error: ValidationError) -> list[str]:
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"]) or "the file as a whole"
         message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "missing":
+            message = "is missing; add it, as in the params.yaml that databoost comes with"
         got = "" if fault["type"] in ("missing", "value_error") else f", got {fault['input']!r}"
         problems.append(f"{key}: {message}{got}")
     return problems

@@ -141,7 +141,7 @@ class CandidatesParams(Section):
     scale: Annotated[Range, _within(0.1, 10.0)]
     shear: Annotated[Range, _within(-60.0, 60.0)]
     perspective: Annotated[Range, _within(-0.8, 0.8)]
-    elastic: Annotated[Range, _within(0.0, 0.5)]
+    elastic: Annotated[Range, _within(0.0, 0.2)]
     thickness: Annotated[Range, _within(-8.0, 8.0)]
     noise: Annotated[Range, _within(0.0, 128.0)]
     erasing: Annotated[Range, _within(0.0, 1.0)]

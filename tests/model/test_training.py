@@ -21,7 +21,7 @@ from databoost.errors import DatasetError, ParamsError
 from databoost.model import batches, loop, steps, training
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples, epoch_order
-from databoost.model.checkpoints import Checkpoint, load_checkpoint
+from databoost.model.checkpoints import Checkpoint
 from databoost.model.training import forget_training, state_folder
 
 
@@ -183,30 +183,6 @@ def test_interrupting_says_so_and_resumes(tmp_path, monkeypatch):
             with pytest.raises(seen):
                 run(tmp_path / "state")
     assert digests(run(tmp_path / "state"), tmp_path / "b") == whole
-
-
-def test_late_weights_are_those_after_each_late_epoch(tmp_path, monkeypatch):
-    def weights_of(path: Path) -> dict[str, torch.Tensor]:
-        return load_checkpoint(path).weights
-
-    kept = run(tmp_path / "state", epochs=5, late=tmp_path / "late").checkpoint
-    files = sorted(path.name for path in (tmp_path / "late").iterdir())
-    assert files == ["00002.ckpt", "00003.ckpt", "00004.ckpt"]
-    for epoch in (2, 3, 4):  # a training of so many epochs ends with the same weights
-        found = weights_of(tmp_path / f"late/{epoch:05d}.ckpt")
-        state = tmp_path / str(epoch)
-        run(state, epochs=epoch + 1)
-        last = torch.load(state / "last.ckpt", weights_only=True)["state_dict"]
-        assert all(found[key.removeprefix("model.")].equal(value) for key, value in last.items())
-        if epoch == kept.epoch:
-            assert all(found[name].equal(value) for name, value in kept.weights.items())
-    with monkeypatch.context() as patch:
-        stop_in_epoch(3, patch)
-        with pytest.raises(OSError, match="power"):
-            run(tmp_path / "broken", epochs=5, late=tmp_path / "again")
-    run(tmp_path / "broken", epochs=5, late=tmp_path / "again")
-    for name in files:
-        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "late" / name).read_bytes()
 
 
 def test_half_written_checkpoint_is_never_resumed(tmp_path, monkeypatch):

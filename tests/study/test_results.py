@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 from handmade_rounds import declared
 
-from databoost.data.tablefiles import read_table
-from databoost.data.tables import STUDY_ARMS, STUDY_ROUNDS, VERDICTS
+from databoost.data.files import write_json
+from databoost.data.tablefiles import read_table, write_table
+from databoost.data.tables import LATE, SHEET, STUDY_ARMS, STUDY_ROUNDS, VERDICTS
+from databoost.layout import Layout
 from databoost.study import results as module
 from databoost.study.jobs import Chain, Job
 from databoost.study.places import StudyPlaces
@@ -47,7 +49,7 @@ def test_sizes_and_the_number_of_comparisons_are_printed() -> None:
     row = dict(zip(head.split(), lines[lines.index(head) + 1].split(), strict=True))
     assert (row["n_train"], row["other_n_train"]) == ("1,675.0", "1,700.5")
     assert row["is_equal_size"] == "False"
-    assert lines[-2].startswith("1 comparison(s) in r02, 2 in all rounds: of 20 between arms that")
+    assert lines[-2].startswith("1 comparison(s) in r02, 2 in all rounds, by either measure: of")
     assert lines[-1] == "arms of unequal size may differ by their size alone"
     assert "unequal" not in shown_tables(*tables(False, True))
     arms, verdicts = tables(True)
@@ -97,6 +99,29 @@ def test_arms_are_compared_in_their_order_whichever_ends_first(
     assert of_long["measure"].tolist() == ["kept", "late"]
     assert of_long["test_accuracy"].tolist() == [1, 0.5]
     assert read_table(StudyPlaces(tmp_path).verdicts, VERDICTS).equals(verdicts)
+
+
+def test_late_epochs_are_read_beside_the_one_that_is_kept(tmp_path: Path) -> None:
+    here = Layout(tmp_path).round("r00")
+    sheet = {"image_id": ["b", "a", "c"], "split": ["test", "test", "val"]}
+    rows: dict[str, object] = {
+        name: [0 if kind == "integer" else 0.0 if kind == "number" else ""] * 3
+        for name, kind in SHEET.columns.items()
+    }
+    write_table(
+        here.sheet, SHEET.frame(rows | sheet | {"is_misclassified": [True, False, True]}), SHEET
+    )
+    late = {"split": ["val", "test", "test"], "n_right": [3, 1, 4], "n_epochs": [4] * 3}
+    write_table(here.late, LATE.frame({"image_id": ["c", "a", "b"]} | late), LATE)
+    accuracies = {split: {"accuracy": value} for split, value in (("val", 0.0), ("test", 0.5))}
+    write_json(here.metrics, accuracies | {"size": {"n_train": 7}})
+    write_json(here.model_metrics, {"best_epoch": 2})
+    first = Job("r00", "r00", tmp_path, Path("start"), declared(), "a", 0)
+    row, correct = module._read(first)
+    assert (row["val_accuracy"], row["test_accuracy"]) == (0, 0.5)
+    assert (row["late_val_accuracy"], row["late_test_accuracy"]) == (0.75, 0.625)
+    assert correct["kept"].to_dict() == {"a": True, "b": False}
+    assert correct["late"].to_dict() == {"a": 0.25, "b": 1.0}
 
 
 def test_without_a_finished_round_the_tables_stay_as_they_are(tmp_path: Path) -> None:

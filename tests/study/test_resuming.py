@@ -23,7 +23,7 @@ STUDY = """
 rounds: {rounds}
 additions: {additions}
 seeds: [0]
-params: {{train.epochs: 1}}
+params: {{train.epochs: 3}}
 arms:
   newest: {{"embedding.weights": "data/rounds/{{previous}}/model/best.ckpt"}}
 """
@@ -69,6 +69,11 @@ def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     plan = planned(project, "broken", 6, 4)
     (chain,) = plan.chains
     _, first, second = chain.jobs
+    with monkeypatch.context() as patch:  # r01's model is there, its late epochs are not judged
+        patch.setattr(work, "judge_late_epochs", killing(work.judge_late_epochs, "r01"))
+        with pytest.raises(Killed):
+            done(plan)
+    assert len(list(first.layout.late_weights("r01").iterdir())) == 2
     with monkeypatch.context() as patch:  # r01's model is there, and its evaluation is not
         patch.setattr(work, "evaluate", killing(work.evaluate, "r01"))
         with pytest.raises(Killed):
@@ -82,6 +87,7 @@ def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     mined = Layout(second.root / "mined")
     assert mined.embeddings.exists()
     trained_at = checkpoint.stat().st_mtime_ns
+    assert first.layout.round("r01").late.exists()
     with monkeypatch.context() as patch:
         patch.setattr(work, "candidates", lambda *_: pytest.fail("embedded twice"))
         patch.setattr(work, "train", killing(work.train, "r02"))
@@ -93,6 +99,7 @@ def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     assert not mined.root.exists()
     assert checkpoint.stat().st_mtime_ns == trained_at
     assert not found(plan)["n_lacking"].any()
+    assert not list(plan.chains[0].jobs[-1].root.rglob("late/r*"))
     assert unshared(second) == 4  # what r01 holds too lies on the disk once
 
     project.folder.joinpath("broken").rename(project.folder / "moved")
@@ -111,7 +118,7 @@ def test_a_study_broken_off_extended_and_moved_equals_one_that_ran_through(
     pd.testing.assert_frame_equal(rounds, found(straight))
     for name in ("r01", "r02", "r03"):
         one, other = (plan.chains[0].jobs[-1].layout.round(name) for plan in (extended, straight))
-        for path in ("additions", "manifest", "checkpoint", "sheet"):
+        for path in ("additions", "manifest", "checkpoint", "late", "sheet"):
             assert getattr(one, path).read_bytes() == getattr(other, path).read_bytes()
 
 

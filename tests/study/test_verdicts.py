@@ -12,6 +12,7 @@ from databoost.study import verdicts as module
 from databoost.study.verdicts import (
     arm_rows,
     crossed_interval,
+    flip_test,
     resampled_interval,
     sign_test,
     verdict_rows,
@@ -168,12 +169,70 @@ def test_the_sign_test_by_hand() -> None:
     assert sign_test(np.array([[1.0] * 6 + [0] * 9])) == pytest.approx(2 / 64)
     assert sign_test(np.array([[-1.0] * 6])) == pytest.approx(2 / 64)
     assert sign_test(np.array([[1.0] * 4 + [-1]])) == pytest.approx(2 * 6 / 32)
-    # What one seed gains and another loses tells nobody apart, nor do shares that sum to nothing.
-    assert sign_test(np.array([[0.1, 1], [0.2, 0], [-0.3, 0]])) == 1
+    # What one seed gains and another loses tells nobody apart.
     assert sign_test(np.array([[1.0, 1, 0], [-1, 0, 0]])) == 1
     assert sign_test(np.zeros((2, 3))) == 1
     # Most images speak against the mean.
     assert sign_test(np.array([[1.0, -1, -1], [1, 0, 0], [1, 0, 0]])) == 1
+
+
+def test_shares_are_tested_by_their_sizes() -> None:
+    # Exact: of 2 ** 6 signs, two give a sum as large.
+    assert flip_test(np.array([[0.5] * 6 + [0] * 9])) == pytest.approx(2 / 64)
+    assert flip_test(np.array([[0.25] * 2, [0.5] * 2])) == pytest.approx(2 / 4)
+    assert flip_test(np.array([[1.0, 0.1, -0.1]])) == pytest.approx(6 / 8)  # |0.8| is the least
+    # One image alone, or what one seed gains and another loses, tells nobody apart.
+    assert flip_test(np.array([[1.0, 0, 0]])) == 1
+    assert flip_test(np.array([[0.1, 1], [0.2, 0], [-0.3, 0]])) == 1
+    # Most images lose a little, and few gain much: the sum counts, for few and for many images.
+    generator = np.random.default_rng(3)
+    for n in (300, 1_500):
+        values = generator.normal(-0.02, 0.05, (5, n))
+        values[:, : n // 10] += 0.6
+        assert flip_test(values) < 0.001
+        assert sign_test(values) == 1
+        assert flip_test(values - values.mean()) > 0.9
+
+
+def shares(chances: np.ndarray, generator: np.random.Generator) -> pd.Series:
+    return pd.Series(generator.binomial(20, chances) / 20, index=IMAGES[: len(chances)])
+
+
+def test_late_epochs_of_equal_arms_differ_by_no_more_than_noise_19_times_in_20() -> None:
+    generator = np.random.default_rng(4)
+    n_clear = 0
+    for _ in range(1_000):
+        of_image = generator.beta(4, 1, 100)
+        of_seed = generator.normal(0, 0.02, (2, 5, 1))  # of each arm's trainings
+        chances = np.clip(of_image + of_seed, 0, 1)
+        one, other = generator.binomial(20, chances) / 20
+        found = crossed_interval(one - other)
+        n_clear += found.low > 0 or found.high < 0
+    assert 30 <= n_clear <= 70  # 50 are expected; the standard deviation is 7
+
+
+def test_a_gain_of_some_images_is_found_in_late_epochs() -> None:
+    generator = np.random.default_rng(5)
+    of_image = generator.uniform(0.2, 0.8, 300)
+    gain = np.where(np.arange(300) < 45, 0.2, -0.01)
+    arms = {
+        (arm, "r01"): {seed: shares(of_image + extra, generator) for seed in range(5)}
+        for arm, extra in (("better", gain), ("worse", 0 * gain))
+    }
+    rows = [
+        {"arm": arm, "round": "r01", "seed": seed, "n_train": 1}
+        for arm, _ in arms
+        for seed in range(5)
+    ]
+    (row,) = verdict_rows(rounds_of(rows), arms, "late").to_dict("records")
+    assert row["measure"] == "late"
+    assert row["difference"] == pytest.approx(gain.mean(), abs=0.01)
+    assert row["is_more_than_noise"]
+    same = {key: dict.fromkeys(range(5), pd.Series(0.05 * (key[0] == "better") + 0.1, IMAGES))
+            for key in arms}  # fmt: skip
+    (row,) = verdict_rows(rounds_of(rows), same, "late").to_dict("records")
+    assert row["difference"] == 0.05
+    assert not row["is_more_than_noise"]  # nothing varies, so that nothing is known of the noise
 
 
 def judged(*rights: int, n: int = 300, n_seeds: int = 3) -> tuple[bool, float]:

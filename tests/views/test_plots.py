@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from databoost.data.images import Pixels, decode
-from databoost.views.plots import candidates_grid, confusion_picture, misclassified_grid
+from databoost.views.plots import Shown, candidates_grid, confusion_picture, misclassified_grid
 
 DARKEST, LIGHTEST = (8, 48, 107), (247, 251, 255)  # of matplotlib's "Blues"
 
@@ -36,7 +36,7 @@ def flat(colour: tuple[int, ...], height: int = 20, width: int = 20) -> Pixels:
     [
         lambda: confusion_picture(np.array([[3, 1], [0, 2]]), ["a", "b"], "r00, val"),
         lambda: misclassified_grid(rows(2), [flat((9, 8, 7)), flat((200,))], "r00, val"),
-        lambda: candidates_grid([[("v", flat((9,))), ("", flat((9, 8, 7)))]], "candidates"),
+        lambda: candidates_grid([Shown("v", "a1", flat((9,)), [("", flat((9, 8, 7)))])], "told"),
     ],
 )
 def test_pictures_are_the_same_bytes_twice(draw: Callable[[], bytes]) -> None:
@@ -101,9 +101,9 @@ def test_grey_is_shown_on_the_whole_scale() -> None:
 
 def test_candidates_stand_beside_their_parents() -> None:
     colours = [[(255, 0, 0), (0, 160, 0)], [(0, 0, 255), (90, 0, 90)]]
-    grid = [[("a", flat(colour)) for colour in row] for row in colours]
-    pixels = decode(candidates_grid(grid, "title " * 40))
-    assert pixels.shape == (370, 260, 3)
+    rows = [Shown("a" * 99, "0" * 16, flat(one), [("b" * 99, flat(two))]) for one, two in colours]
+    pixels = decode(candidates_grid(rows, "title " * 40))
+    assert pixels.shape == (390, 260, 3)
     places = np.array(
         [
             [np.argwhere((pixels == np.array(colour)).all(axis=2)).mean(axis=0) for colour in row]
@@ -120,4 +120,4 @@ def test_names_are_plain_text() -> None:
     assert decode(picture).shape == (525, 525, 3)
     told = rows(5).assign(label=odd, predicted_label=odd[::-1])
     assert misclassified_grid(told, [flat((1,))] * 5, "$\\foo$")
-    assert candidates_grid([[("$\\foo$", flat((1,)))]], "$\\foo$")
+    assert candidates_grid([Shown("$\\foo$", "$", flat((1,)), [("$", flat((1,)))])], "$\\foo$")

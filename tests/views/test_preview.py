@@ -18,10 +18,15 @@ from databoost.errors import DatasetError, TableError
 from databoost.layout import Layout
 from databoost.params import Params
 from databoost.views import preview as preview_module
+from databoost.views.plots import Shown
 from databoost.views.preview import preview
 
 HEADER = "image_id,path,split,label,origin,parent_id,recipe,round_added,query_id,similarity\n"
-Grid = list[list[tuple[str, Pixels]]]
+STILL = {
+    **{key: [0, 0] for key in ("rotation", "translation", "shear", "perspective", "noise")},
+    **{"thickness": [0, 0], "elastic": [0, 0], "scale": [1, 1], "erasing_probability": 0.0},
+}
+Grid = list[Shown]
 
 
 def image(number: int, side: int = 20) -> Pixels:
@@ -49,8 +54,8 @@ def grid(monkeypatch: pytest.MonkeyPatch) -> Grid:
     """Take what would be drawn."""
     taken: Grid = []
 
-    def note(cells: Grid, title: str) -> bytes:
-        taken.extend(cells)
+    def note(rows: Grid, title: str) -> bytes:
+        taken.extend(rows)
         return title.encode()
 
     monkeypatch.setattr(preview_module, "candidates_grid", note)
@@ -58,7 +63,7 @@ def grid(monkeypatch: pytest.MonkeyPatch) -> Grid:
 
 
 def names(grid: Grid) -> list[str]:
-    return [row[0][0] for row in grid]
+    return [f"{row.label}  {row.image_id}" for row in grid]
 
 
 def test_a_row_is_a_training_image_and_its_first_candidates(tmp_path: Path, grid: Grid) -> None:
@@ -66,14 +71,14 @@ def test_a_row_is_a_training_image_and_its_first_candidates(tmp_path: Path, grid
     layout = lay(tmp_path, ["v", "i", "v"], ["i", "v"])
     preview(layout, params)
     assert names(grid) == ["i  01", "v  00", "v  02"]
-    assert [len(row) for row in grid] == [9, 9, 9]
+    assert [len(row.candidates) for row in grid] == [8, 8, 8]
     train = read_table(layout.round("r00").manifest, MANIFEST).iloc[:3]
     images = [image(number) for number in range(3)]
     recipes = make_recipes(0, 24, train, params.candidates, ["i", "v"])
     parents = Parents(train, images, params.candidates)
     for row, number in zip(grid, (1, 0, 2), strict=True):
-        assert (row[0][1] == images[number]).all()
-        for step, (told, pixels) in enumerate(row[1:]):
+        assert (row.pixels == images[number]).all()
+        for step, (told, pixels) in enumerate(row.candidates):
             assert told == ""
             assert (pixels == render(parents, recipes.iloc[[3 * step + number]])).all()
 
@@ -81,8 +86,8 @@ def test_a_row_is_a_training_image_and_its_first_candidates(tmp_path: Path, grid
 def test_a_changed_label_is_told(tmp_path: Path, grid: Grid) -> None:
     params = declared(candidates={"mirror": {"iv": "vi"}, "mirror_probability": 1.0})
     preview(lay(tmp_path, ["iv", "vi"], ["iv", "vi"]), params)
-    assert [told for told, _ in grid[0]] == ["iv  00", *["vi"] * 8]
-    assert [told for told, _ in grid[1]] == ["vi  01", *[""] * 8]
+    assert names(grid) == ["iv  00", "vi  01"]
+    assert [[told for told, _ in row.candidates] for row in grid] == [["vi"] * 8, [""] * 8]
 
 
 def test_ten_images_are_shown_of_the_classes_in_turn(tmp_path: Path, grid: Grid) -> None:
@@ -101,13 +106,19 @@ def test_of_many_classes_some_far_apart_are_shown(tmp_path: Path, grid: Grid) ->
 
 def test_large_images_are_made_smaller(tmp_path: Path, grid: Grid) -> None:
     preview(lay(tmp_path, ["i"], ["i"], side=400), declared())
-    assert {pixels.shape for _, pixels in grid[0]} == {(160, 160, 1)}
+    (row,) = grid
+    assert {pixels.shape for _, pixels in row.candidates} == {row.pixels.shape} == {(160, 160, 1)}
 
 
-STILL = {
-    **{key: [0, 0] for key in ("rotation", "translation", "shear", "perspective", "noise")},
-    **{"thickness": [0, 0], "elastic": [0, 0], "scale": [1, 1], "erasing_probability": 0.0},
-}
+def test_coloured_images_stay_coloured(tmp_path: Path, grid: Grid) -> None:
+    layout = lay(tmp_path, ["i", "v"], ["i", "v"])
+    coloured = np.random.default_rng(9).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    write_bytes(layout.round("r00").dataset / "train/v/01.png", encode_png(coloured))
+    preview(layout, declared(candidates=STILL))
+    grey, other = grid
+    assert (grey.pixels.shape, other.pixels.shape) == ((20, 20, 1), (30, 20, 3))
+    for row, expected in ((grey, image(0)), (other, coloured)):
+        assert all((pixels == expected).all() for _, pixels in row.candidates)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +129,17 @@ STILL = {
         ({"noise": [0, 3], "rotation": [-5, 5]}, "rotation -5 to 5, noise 0 to 3"),
         ({"erasing_probability": 0.25, "erasing": [0.1, 0.2]}, "erasing 0.1 to 0.2 in 25%"),
         ({"erasing_probability": 0.25, "erasing": [0, 0]}, "nothing varies"),
+        ({"mirror": {"i": "i"}, "mirror_probability": 0.5}, "mirrored in 50% (i to i)"),
+        (
+            {"mirror": dict.fromkeys("abcde", "i"), "noise": [1, 1]},
+            "noise 1 to 1, mirrored in 50% (a to i, b to i, c to i and 2 more)",
+        ),
+        ({"mirror": {"i": "i"}, "mirror_probability": 0.0}, "nothing varies"),
     ],
 )
 def test_the_title_says_what_varies(tmp_path: Path, grid: Grid, changes, expected) -> None:
     params = declared(candidates=STILL | changes)
-    title = preview(lay(tmp_path, ["i"], ["i"]), params).decode()
+    title = preview(lay(tmp_path, ["i"], list("iabcde")), params).decode()
     assert title == f"Training images of r00, and candidates of each: {expected}"
 
 
@@ -143,7 +160,7 @@ def test_the_command_writes_a_picture(
         done = CliRunner().invoke(main, ["preview", *arguments])
         assert done.exit_code == 0
         assert done.stdout == f"{path}\n"
-        assert decode((tmp_path / path).read_bytes()).shape == (370, 1170, 3)
+        assert decode((tmp_path / path).read_bytes()).shape == (390, 1170, 3)
 
 
 @pytest.fixture
@@ -154,4 +171,4 @@ def params_file() -> str:
 def test_params_are_taken_as_they_are(tmp_path: Path, grid: Grid) -> None:
     params: Params = declared(candidates=STILL)
     preview(lay(tmp_path, ["i"], ["i"]), params)
-    assert all((pixels == image(0)).all() for _, pixels in grid[0])
+    assert all((pixels == image(0)).all() for _, pixels in grid[0].candidates)

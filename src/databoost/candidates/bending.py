@@ -1,8 +1,10 @@
 """Elastic bends: what differs from stroke to stroke, which turning and leaning do not show.
 
 Each candidate has a lattice of control points over its image, displaced at random; between them
-the displacement is a uniform cubic B-spline, so that strokes bend and stay whole. The lattice is
-a hash of the candidate's seed, and the value at a pixel depends on that pixel's place alone.
+the displacement is a uniform cubic B-spline. Up to amounts of 0.2 of the shorter side, which
+params.yaml allows, strokes bend and stay whole; from about 0.25 on some images fold, and show a
+stroke twice. The lattice is a hash of the candidate's seed, and the value at a pixel depends on
+that pixel's place alone.
 
 The idea of bending digits by smooth random fields is that of Simard, Steinkraus and Platt, "Best
 practices for convolutional neural networks applied to visual document analysis", ICDAR 2003; they

@@ -90,6 +90,8 @@ def policy_version(params: CandidatesParams) -> str:
         the mirror table, so that other parameters give another name.
     """
     policy = params.model_dump(mode="json", exclude={"count", "seed", "engine"})
+    if params.elastic == (0.0, 0.0):  # as before there were bends: the same pixels, the same name
+        del policy["elastic"]
     text = json.dumps(policy, sort_keys=True, separators=(",", ":"))
     return f"v{CODE_VERSION}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

@@ -306,7 +306,7 @@ VERDICTS = Table(
         "high": "number",
         "bootstrap_low": "number",  # the same by resampling both
         "bootstrap_high": "number",
-        "sign_test": "number",  # exact p, on the images that tell both arms apart
+        "sign_test": "number",  # p on the images that tell both arms apart; late: by random signs
         "is_equal_size": "truth",  # with every seed as many training images
         "is_more_than_noise": "truth",
     },

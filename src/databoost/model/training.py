@@ -7,20 +7,19 @@ epoch's end goes through the same batches and ends with the same bytes.
 import hashlib
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from databoost.data.tables import CURVE
 from databoost.errors import DatasetError, ParamsError, WeightsError
 from databoost.model.architectures import FIXED, Classifier, build_model, refusal
 from databoost.model.batches import Examples, batch_sizes
 from databoost.model.checkpoints import Checkpoint, load_tensors
-from databoost.model.late_epochs import LateWeights
 from databoost.model.loop import FixedTraining, SnapshotData
 from databoost.model.trainer import MONITORED, EpochBar, make_trainer, quiet
 from databoost.sections import ModelParams, TrainParams
@@ -42,7 +41,7 @@ def train_model(
     settings: TrainParams,
     state: Path,
     title: str = "train",
-    late: Path | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Trained:
     """Train the fixed model on a snapshot; resume what `state` holds of the same training.
 
@@ -59,9 +58,8 @@ def train_model(
         :func:`forget_training` once the result is safe.
     title
         Name on the progress bar.
-    late
-        Folder for the weights after each of the :func:`~databoost.model.late_epochs.late_epochs`;
-        without one they are not kept.
+    callbacks
+        Lightning's, beside those of the loop; they may look on, and change nothing.
 
     Raises
     ------
@@ -83,10 +81,7 @@ def train_model(
     )
     unfinished = _unfinished(state)
     with quiet():
-        callbacks = [EpochBar(title), best, last]
-        if late is not None:
-            callbacks.append(LateWeights(late, partial(_checkpoint_of, model, classes)))
-        trainer = make_trainer(settings, callbacks, state)
+        trainer = make_trainer(settings, [EpochBar(title), *callbacks, best, last], state)
         sizes = _training_batches(
             network, len(train), len(val), model, settings, trainer.world_size
         )
@@ -143,13 +138,6 @@ def _unfinished(state: Path) -> Path | None:
 def _checkpoints(state: Path) -> tuple[Path, Path]:
     """Lightning's checkpoints of the best and of the last epoch: both are needed to go on."""
     return state / "best.ckpt", state / "last.ckpt"
-
-
-def _checkpoint_of(
-    model: ModelParams, classes: list[str], network: Classifier, epoch: int
-) -> Checkpoint:
-    weights = network.state_dict()
-    return Checkpoint(model.architecture, model.image_size, list(classes), epoch, weights)
 
 
 def _best(state: Path, model: ModelParams, classes: list[str]) -> Trained:

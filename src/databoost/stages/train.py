@@ -3,11 +3,13 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from pytorch_lightning.callbacks import Callback
 
 from databoost.data.datasets import label_positions, read_classes, read_manifest
 from databoost.data.files import read_json, whole_folder, write_json
@@ -25,12 +27,11 @@ from databoost.model.training import Trained, forget_training, state_folder, tra
 from databoost.params import Params, round_name, round_number
 
 
-def train(layout: Layout, params: Params, name: str, late: Path | None = None) -> None:
+def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callback] = ()) -> None:
     """Run the stage for the round `name`.
 
     A snapshot that an earlier round was trained on already (nothing was added) is not trained on
-    again: that round's model is taken over. A training puts the weights after its late epochs into
-    the folder `late`, if one is given.
+    again: that round's model is taken over. `callbacks` are Lightning's, for those who look on.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def train(layout: Layout, params: Params, name: str, late: Path | None = None) -
         params.train,
         state,
         title=f"train {name}",
-        late=late,
+        callbacks=callbacks,
     )
     _write(here, trained, key)
     forget_training(state)

@@ -1,79 +1,135 @@
-"""How many of its late epochs get an image right: what an epoch picked blindly would give.
+"""How many of a training's late epochs get an image right: what one picked blindly would give.
 
-Nothing is chosen by it: it is there to compare arms, on images that a training never saw.
+From one epoch to the next, accuracy jumps by several points, also on images that nothing was
+selected by (``benchmarks/epoch_noise.py``, docs/evidence.md): steps of Adam at a constant rate, in
+batches of eight. Which epoch validation picks is in part luck; the mean over many is hardly moved
+by it. Nothing is chosen by it: it is there to compare arms.
 """
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pytorch_lightning as pl
 
-from databoost.data.datasets import label_positions, read_manifest
+from databoost.data.datasets import label_positions, read_classes, read_manifest
 from databoost.data.files import read_json
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import LATE
+from databoost.errors import DatasetError
 from databoost.layout import Layout
-from databoost.model.checkpoints import load_checkpoint
-from databoost.model.evaluation import BATCH, pick_device, predict
+from databoost.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from databoost.model.evaluation import pick_device, predict
 from databoost.params import Params, round_name, round_number
 
-
-def late_table(layout: Layout, name: str) -> Path:
-    """Place of a round's ``LATE``."""
-    return layout.round(name).root / "late.csv"
+#: Epochs that are looked at, at most.
+MOST = 20
 
 
-def late_weights(layout: Layout, name: str) -> Path:
-    """Folder of the weights that it is made of, until it is made."""
-    return layout.state / "late" / name
+def late_epochs(n_epochs: int) -> list[int]:
+    """Name the late epochs of a training, from 0: those of its last half, or some, evenly apart.
+
+    >>> late_epochs(5), late_epochs(1), len(late_epochs(100)), late_epochs(100)[-1]
+    ([2, 3, 4], [0], 20, 99)
+    """
+    first = n_epochs // 2
+    places = np.linspace(first, n_epochs - 1, min(MOST, n_epochs - first))
+    return [int(place) for place in places.round()]
+
+
+class LateWeights(pl.Callback):
+    """Writes a checkpoint after every late epoch: ``<epoch>.ckpt``, five digits.
+
+    Lightning calls it before its own checkpoints are written. So of a training that is resumed no
+    epoch is missing.
+
+    Parameters
+    ----------
+    folder
+        Made when it is needed.
+    params
+        Of the training.
+    classes
+        Labels in the order of the logits.
+    """
+
+    def __init__(self, folder: Path, params: Params, classes: list[str]) -> None:
+        self._folder, self._model, self._classes = folder, params.model, classes
+        self._epochs = late_epochs(params.train.epochs)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        """Write the weights, if the epoch is a late one."""
+        epoch = trainer.current_epoch
+        if epoch not in self._epochs:
+            return
+        # All processes gather the weights where a strategy has them in parts; one writes them.
+        gathered: dict[str, Any] = trainer.strategy.lightning_module_state_dict()
+        if trainer.is_global_zero:
+            weights = {name.removeprefix("model."): value for name, value in gathered.items()}
+            checkpoint = Checkpoint(
+                self._model.architecture, self._model.image_size, self._classes, epoch, weights
+            )
+            save_checkpoint(self._folder / _file_name(epoch), checkpoint)
 
 
 def judge_late_epochs(layout: Layout, params: Params, name: str) -> None:
-    """Write a round's ``LATE``: of validation and held-out images. The weights are removed then.
+    """Write a round's ``LATE``, of validation and held-out images, and remove its late weights.
 
     A round whose model is an earlier one's, since nothing was added, has that one's table.
+
+    Raises
+    ------
+    DatasetError
+        If weights of late epochs are missing.
     """
-    folder = late_weights(layout, name)
-    table = _judged(layout, params, name, folder) if folder.exists() else _of_twin(layout, name)
-    write_table(late_table(layout, name), table, LATE)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _judged(layout: Layout, params: Params, name: str, folder: Path) -> pd.DataFrame:
     here = layout.round(name)
+    if not here.late.exists():
+        twin = _trained_alike(layout, name)
+        table = read_table(twin, LATE) if twin else _judged(layout, params, name)
+        write_table(here.late, table, LATE)
+    shutil.rmtree(layout.late_weights(name), ignore_errors=True)
+
+
+def _judged(layout: Layout, params: Params, name: str) -> pd.DataFrame:
+    here, folder = layout.round(name), layout.late_weights(name)
+    paths = [folder / _file_name(epoch) for epoch in late_epochs(params.train.epochs)]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise DatasetError(
+            f"{folder} lacks weights of {len(missing)} of {len(paths)} late epochs, {missing[0]} "
+            f"first; remove {here.model}, and the training is done again"
+        )
     snapshot = read_manifest(here.manifest, here.dataset)
     val = snapshot[snapshot["split"] == "val"]
     heldout = read_manifest(layout.heldout_manifest, layout.heldout)
     rows = pd.concat([val, heldout], ignore_index=True)
     files = [here.dataset / path for path in val["path"]]
     files += [layout.heldout / path for path in heldout["path"]]
-    checkpoints = [load_checkpoint(path) for path in sorted(folder.glob("*.ckpt"))]
-    size, classes = checkpoints[0].image_size, checkpoints[0].classes
-    models = [checkpoint.model() for checkpoint in checkpoints]
+    images = TapStore(ImageFiles(files), params.model.image_size)
+    given = label_positions(rows["label"], read_classes(layout.classes))
     device = pick_device(params.train)
-    given = label_positions(rows["label"], classes)
     n_right: npt.NDArray[np.int64] = np.zeros(len(rows), dtype=np.int64)
-    start = 0
-    for images in ImageFiles(files).parts(BATCH):
-        part = slice(start, start + len(images))
-        store = TapStore(images, size)
-        for model in models:
-            n_right[part] += predict(model, store, device).argmax(axis=1) == given[part]
-        start = part.stop
-    counts = {"n_right": n_right, "n_epochs": [len(models)] * len(rows)}
-    columns = {column: rows[column].to_numpy() for column in ("image_id", "split")}
-    return LATE.frame(columns | counts)
+    for path in paths:
+        n_right += predict(load_checkpoint(path).model(), images, device).argmax(axis=1) == given
+    counts = {"n_right": n_right, "n_epochs": [len(paths)] * len(rows)}
+    names = {column: rows[column].to_numpy() for column in ("image_id", "split")}
+    return LATE.frame(names | counts)
 
 
-def _of_twin(layout: Layout, name: str) -> pd.DataFrame:
-    """Read the table of the earlier round that was trained alike."""
+def _trained_alike(layout: Layout, name: str) -> Path | None:
+    """Find the table of an earlier round that has the same model."""
     key = read_json(layout.round(name).model_metrics)["key"]
-    earlier = (round_name(number) for number in range(round_number(name)))
-    twin = next(
-        other for other in earlier if read_json(layout.round(other).model_metrics)["key"] == key
-    )
-    return read_table(late_table(layout, twin), LATE)
+    for number in range(round_number(name)):
+        earlier = layout.round(round_name(number))
+        if read_json(earlier.model_metrics)["key"] == key:
+            return earlier.late
+    return None
+
+
+def _file_name(epoch: int) -> str:
+    return f"{epoch:05d}.ckpt"

@@ -10,7 +10,6 @@ from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import LATE, SHEET, STUDY_ARMS, STUDY_ROUNDS, VERDICTS
 from databoost.layout import RoundLayout
 from databoost.study.jobs import Chain, Job
-from databoost.study.late import late_table
 from databoost.study.places import StudyPlaces
 from databoost.study.verdicts import MEASURES, Correct, arm_rows, verdict_rows
 
@@ -118,9 +117,10 @@ def shown_tables(arms: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     pairs = verdicts[verdicts["round"] == last]
     if len(pairs):
         text += ["", f"{last}: paired differences of test accuracy", _text(pairs[_SHOWN])]
+        n_last, n_all = (int((rows["measure"] == MEASURES[0]).sum()) for rows in (pairs, verdicts))
         text += [
-            f"{len(pairs)} comparison(s) in {last}, {len(verdicts)} in all rounds: of 20 between "
-            "arms that do not differ, 1 is expected to look like more than noise"
+            f"{n_last} comparison(s) in {last}, {n_all} in all rounds, by either measure: of 20 "
+            "between arms that do not differ, 1 is expected to look like more than noise"
         ]
         if not pairs["is_equal_size"].all():
             text += ["arms of unequal size may differ by their size alone"]
@@ -134,7 +134,7 @@ def _text(table: pd.DataFrame) -> str:
 
 def _read(job: Job) -> tuple[dict[str, object], dict[str, Correct]]:
     here = job.layout.round(job.round)
-    late = read_table(late_table(job.layout, job.round), LATE).set_index("image_id")
+    late = read_table(here.late, LATE).set_index("image_id")
     late["share"] = late["n_right"] / late["n_epochs"]
     sheet = read_table(here.sheet, SHEET)
     test = sheet[sheet["split"] == "test"].set_index("image_id").sort_index()

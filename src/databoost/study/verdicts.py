@@ -16,7 +16,8 @@ narrow.
 
 An interval by t supposes that means are about normal. Where hardly an image tells the arms apart,
 or none does otherwise than the rest, they are not; so a verdict also asks for a variance above 0,
-and for an exact sign test, below 0.05, on the images that do.
+and for an exact sign test, below 0.05, on the images that do; of shares, for a test by random signs
+that keeps the sizes of the differences.
 
 Resampling seeds and images is given beside it (Owen, "The pigeonhole bootstrap", Annals of Applied
 Statistics 1 (2007)). It counts the rest three times, so that it is too wide where the rest
@@ -46,6 +47,8 @@ MEASURES = ("kept", "late")
 _DECIMALS = 6
 _RESAMPLES = 1_000
 _LEVEL = 0.05
+_MANY = 1_000  # images
+_SMALLEST = 1e-9  # what shares add up to is not known to the last digit
 
 
 @dataclass(frozen=True)
@@ -142,13 +145,49 @@ def sign_test(values: Values) -> float:
     >>> sign_test(np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]]))
     0.0625
     """
-    # A balance is exactly 0, also of shares that no binary number holds.
-    of_image = values.sum(axis=0).round(9) * np.sign(values.sum().round(9))
+    # Of summed 0s and 1s, unlike of means, a balance is exactly 0.
+    of_image = values.sum(axis=0) * np.sign(values.sum())
     n_for, n_against = int((of_image > 0).sum()), int((of_image < 0).sum())
     if not n_for:
         return 1.0
     found = stats.binomtest(n_for, n_for + n_against, alternative="greater")
     return min(1.0, 2 * float(found.pvalue))
+
+
+def flip_test(values: Values) -> float:
+    """Ask whether the images' differences, each by its size, would sum to as much by random signs.
+
+    Of shares nearly all images tell two arms apart, most of them by a little: their signs alone
+    would ask what is true of most images, and not of the mean. Where all differences are of one
+    size, this is the sign test.
+
+    Parameters
+    ----------
+    values
+        (n_seeds, n_images) differences.
+
+    Returns
+    -------
+    float
+        p, 0 to 1, two-sided; exact for few images, by 9,999 draws for some hundred, and as of a
+        normal sum for more than a thousand.
+
+    >>> flip_test(np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]]))
+    0.0625
+    """
+    of_image = values.sum(axis=0).round(9)
+    of_image = of_image[of_image != 0]
+    if len(of_image) < 2:
+        return 1.0
+    if len(of_image) > _MANY:
+        score = float(of_image.sum() / np.sqrt((of_image**2).sum()))
+        return float(2 * stats.norm.sf(abs(score)))
+    found = stats.permutation_test(
+        (of_image,), lambda drawn, axis: drawn.sum(axis=axis).round(9), vectorized=True,
+        permutation_type="samples", n_resamples=9_999, batch=1_000,
+        random_state=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(found.pvalue)
 
 
 def verdict_rows(
@@ -183,8 +222,9 @@ def verdict_rows(
         if not seeds or of_arm[seeds[0]].empty:
             continue
         values = _stacked(of_arm, seeds) - _stacked(of_other, seeds)
+        p = (sign_test if measure == MEASURES[0] else flip_test)(values)
         n_train, of_other_arm = (sizes.loc[one, name].loc[seeds].to_numpy() for one in (arm, other))
-        ends = (n_train.mean(), of_other_arm.mean(), *_compared(values))
+        ends = (n_train.mean(), of_other_arm.mean(), *_compared(values), p)
         is_equal = bool((n_train == of_other_arm).all())
         rows.append(
             (
@@ -195,7 +235,7 @@ def verdict_rows(
                 *values.shape,
                 *np.round(ends, _DECIMALS),
                 is_equal,
-                _is_clear(values),
+                _is_clear(values, p),
             )
         )
     return _frame(VERDICTS, rows)
@@ -204,16 +244,16 @@ def verdict_rows(
 def _compared(values: Values) -> tuple[float, ...]:
     found = crossed_interval(values)
     ends = (found.mean, found.low, found.high)
-    return (*ends, *resampled_interval(values), sign_test(values))
+    return (*ends, *resampled_interval(values))
 
 
-def _is_clear(values: Values) -> bool:
+def _is_clear(values: Values, p: float) -> bool:
     n_seeds, n_images = values.shape
     if n_seeds < 2 or n_images < 2:
         return False
     found = crossed_interval(values)
-    is_apart = found.low < found.high and (found.low > 0 or found.high < 0)
-    return is_apart and sign_test(values) < _LEVEL
+    is_varied = found.high - found.low > _SMALLEST
+    return is_varied and (found.low > 0 or found.high < 0) and p < _LEVEL
 
 
 def arm_rows(

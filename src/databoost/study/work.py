@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+from databoost.data.datasets import read_classes
 from databoost.data.files import whole_folder
 from databoost.data.tablefiles import read_table, write_recipes
 from databoost.data.tables import MANIFEST
@@ -18,11 +19,11 @@ from databoost.stages.candidates import candidates, draw_recipes
 from databoost.stages.evaluate import evaluate
 from databoost.stages.train import train
 from databoost.study.jobs import Job
-from databoost.study.late import judge_late_epochs, late_table, late_weights
+from databoost.study.late import LateWeights, judge_late_epochs
 from databoost.study.plan import FIRST, ROUNDS
 
 #: What a later round reads of an earlier one.
-_READ_LATER = ("manifest", "dataset", "additions", "boost", "model", "evaluation")
+_READ_LATER = ("manifest", "dataset", "additions", "boost", "model", "late", "evaluation")
 
 
 def do_job(job: Job) -> None:
@@ -51,7 +52,6 @@ def _do_round(job: Job) -> None:
         for item in _READ_LATER:
             if getattr(there, item).exists():
                 _link(getattr(here, item), getattr(there, item))
-        _link(late_table(layout, name), late_table(before, name))
     if job.scores is not None:
         _link(layout.scores, job.scores)
     if not layout.round(job.round).boost.exists():
@@ -100,9 +100,11 @@ def _share_images(layout: Layout, previous: str, name: str) -> None:
 def _train_and_evaluate(job: Job) -> None:
     here = job.layout.round(job.round)
     if not here.model.exists():
-        train(job.layout, job.params, job.round, late=late_weights(job.layout, job.round))
-    if not late_table(job.layout, job.round).exists():
-        judge_late_epochs(job.layout, job.params, job.round)
+        folder = job.layout.late_weights(job.round)
+        classes = read_classes(job.layout.classes)
+        looking_on = LateWeights(folder, job.params, classes)
+        train(job.layout, job.params, job.round, callbacks=[looking_on])
+    judge_late_epochs(job.layout, job.params, job.round)
     if not here.evaluation.exists():
         evaluate(job.layout, job.params, job.round, is_logged=False)
 

@@ -2,6 +2,7 @@
 
 import io
 import textwrap
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -93,14 +94,26 @@ def misclassified_grid(rows: pd.DataFrame, images: list[Pixels], title: str) -> 
     return figure_png(figure)
 
 
-def candidates_grid(grid: list[list[tuple[str, Pixels]]], title: str) -> bytes:
+@dataclass(frozen=True)
+class Shown:
+    """A training image and candidates drawn of it.
+
+    Pixels are uint8, (height, width, 1 or 3). A candidate has a line of text, which may be empty.
+    """
+
+    label: str
+    image_id: str
+    pixels: Pixels
+    candidates: list[tuple[str, Pixels]]
+
+
+def candidates_grid(rows: list[Shown], title: str) -> bytes:
     """Draw training images, and beside each the candidates drawn of it.
 
     Parameters
     ----------
-    grid
-        Rows of as many cells each, one row or more: a line of text, and uint8 pixels (height,
-        width, 1 or 3). The first of a row is the training image.
+    rows
+        One or more, each with as many candidates.
     title
         Line above the grid.
 
@@ -109,17 +122,19 @@ def candidates_grid(grid: list[list[tuple[str, Pixels]]], title: str) -> bytes:
     bytes
         A PNG file.
     """
-    n_columns = len(grid[0])
+    n_columns = 1 + len(rows[0].candidates)
     figure = Figure(
-        figsize=(n_columns * 1.3, len(grid) * 1.5 + 0.7), dpi=_DPI, layout="constrained"
+        figsize=(n_columns * 1.3, len(rows) * 1.6 + 0.7), dpi=_DPI, layout="constrained"
     )
     figure.suptitle(textwrap.fill(title, 16 * n_columns), fontsize=9)
-    axes_of = figure.subplots(len(grid), n_columns, squeeze=False)
-    for row, cells in zip(axes_of, grid, strict=True):
-        for axes, (told, image) in zip(row, cells, strict=True):
+    grid = figure.subplots(len(rows), n_columns, squeeze=False)
+    for line, row in zip(grid, rows, strict=True):
+        cells = [(row.label, row.pixels), *row.candidates]
+        for axes, (told, image) in zip(line, cells, strict=True):
             _show(axes, image)
-            axes.set_title(told, fontsize=7, pad=2)
-        for spine in row[0].spines.values():
+            axes.set_title(told if len(told) <= 18 else f"{told[:17]}…", fontsize=8, pad=2)
+        line[0].set_xlabel(row.image_id, fontsize=6, family="monospace", labelpad=2)
+        for spine in line[0].spines.values():
             spine.set_color("#ee6677")
             spine.set_linewidth(2)
     return figure_png(figure)

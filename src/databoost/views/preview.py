@@ -11,7 +11,7 @@ from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.images import ImageFiles, Pixels
 from databoost.layout import Layout
 from databoost.params import Params
-from databoost.views.plots import candidates_grid
+from databoost.views.plots import Shown, candidates_grid
 
 _PARENTS, _OF_EACH = 10, 8
 _SIDE = 160  # pixels
@@ -38,20 +38,22 @@ def preview(layout: Layout, params: Params) -> bytes:
     classes = read_classes(layout.classes)
     recipes = make_recipes(0, _OF_EACH * len(train), train, params.candidates, classes)
     shown = _some_of_each_class(train, classes)
-    images = list(ImageFiles([r00.dataset / path for path in shown["path"]]))
-    parents = Parents(shown, images, params.candidates)
-    grid: list[list[tuple[str, Pixels]]] = []
+    files = ImageFiles([r00.dataset / path for path in shown["path"]])
+    rows = []
     bar = tqdm(total=len(shown) * _OF_EACH, desc="preview", unit="image", mininterval=1.0)
     with bar:
-        for row, image in zip(shown.itertuples(), images, strict=True):
-            cells = [(f"{row.label}  {row.image_id}", _small(image))]
-            own = recipes[recipes["parent_id"] == row.image_id]
-            for place, label in enumerate(own["label"]):
-                told = label if label != row.label else ""
-                cells.append((told, _small(render(parents, own.iloc[[place]]))))
+        for number, image in enumerate(files):  # one at a time: photos are large
+            row = shown.iloc[[number]]
+            parents = Parents(row, [image], params.candidates)
+            own = recipes[recipes["parent_id"] == row["image_id"].iat[0]]
+            label = str(row["label"].iat[0])
+            drawn = []
+            for place, after in enumerate(own["label"]):
+                small = _small(render(parents, own.iloc[[place]]))
+                drawn.append((after if after != label else "", small))
                 bar.update()
-            grid.append(cells)
-    return candidates_grid(grid, f"Training images of r00, and candidates of each: {_told(params)}")
+            rows.append(Shown(label, str(row["image_id"].iat[0]), _small(image), drawn))
+    return candidates_grid(rows, f"Training images of r00, and candidates of each: {_told(params)}")
 
 
 def _some_of_each_class(train: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -91,4 +93,9 @@ def _told(params: Params) -> str:
     if params.candidates.erasing_probability and params.candidates.erasing[1]:
         low, high = params.candidates.erasing
         varied.append(f"erasing {low:g} to {high:g} in {params.candidates.erasing_probability:.0%}")
+    if params.candidates.mirror and params.candidates.mirror_probability:
+        pairs = [f"{before} to {after}" for before, after in params.candidates.mirror.items()]
+        more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        share = f"{params.candidates.mirror_probability:.0%}"
+        varied.append(f"mirrored in {share} ({', '.join(pairs[:3])}{more})")
     return ", ".join(varied) or "nothing varies"
