@@ -24,6 +24,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+_MEASURES = ("test_accuracy", "late_test_accuracy", "val_accuracy", "late_val_accuracy")
+
 
 def interval(values: np.ndarray) -> str:
     """Write the mean of values and its 95% interval by t."""
@@ -70,7 +72,7 @@ def noise(rounds: pd.DataFrame) -> None:
     """Print how differences from the first arm spread over seeds, and what that costs."""
     first, *others = rounds["arm"].unique()
     later = rounds[rounds["round"] != "r00"]
-    for measure in ("test_accuracy", "late_test_accuracy", "late_val_accuracy"):
+    for measure in _MEASURES:
         if measure not in later or later[measure].isna().all():
             continue
         table = later.pivot_table(index=["round", "seed"], columns="arm", values=measure)
