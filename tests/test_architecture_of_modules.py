@@ -19,7 +19,7 @@ ORDER = """
     audit.gradients audit.near_duplicates audit.image_checks
     audit.shift audit.regions audit.findings audit.resplitting
     model.processor model.architectures model.checkpoints model.batches model.steps
-    model.trainer model.loop model.training model.evaluation
+    model.trainer model.loop model.late_epochs model.training model.evaluation
     model.pretrained
     audit.crossvalidation audit.label_scores
     candidates.recipes candidates.strokes candidates.bending candidates.warping

@@ -404,9 +404,9 @@ def test_rounds_stand_side_by_side(folder: Path) -> None:
     lay_round(layout, "r01", accuracy=1.0)
     shown = databoost("rounds")
     assert [line.split() for line in shown.stdout.splitlines()] == [
-        ["round", "n_train", "n_additions", "val", "label_book", "n_misclassified"],
-        ["r00", "2", "0", "0.500", "0.500", "1"],
-        ["r01", "3", "1", "1.000", "0.500", "0"],
+        ["round", "n_train", "n_additions", "val", "label_book", "late_val", "n_misclassified"],
+        ["r00", "2", "0", "0.500", "0.500", "0.500", "1"],
+        ["r01", "3", "1", "1.000", "0.500", "1.000", "0"],
     ]
     assert shown.stderr == "not complete: r02 (`dvc repro` makes them)\n"
     lay_round(layout, "r01", accuracy=1.0, stop="no_queries")

@@ -10,7 +10,7 @@ from handmade_rounds import declared, edit_json, lay_round
 from projects import REPOSITORY
 
 from databoost import provenance
-from databoost.data.files import write_bytes, write_json
+from databoost.data.files import write_bytes, write_json, write_text
 from databoost.layout import Layout
 from databoost.outcomes import Outcome, flat_params, missing_outputs, read_outcomes, shown_files
 from databoost.params import Params
@@ -36,7 +36,7 @@ def test_metrics_of_the_first_round(layout: Layout) -> None:
         "n_additions": 0, "split/auc_before": 0.75, "split/auc_after": 0.5,
         "train/accuracy": 1.0, "train/loss": 0.25, "train/n_images": 2,
         "train/n_misclassified": 0, "train/class/i": 1.0, "train/class/v": 1.0,
-        "val/accuracy": 0.5, "val/loss": 1.5, "val/n_images": 2,
+        "val/accuracy": 0.5, "val/late_accuracy": 0.5, "val/loss": 1.5, "val/n_images": 2,
         "val/n_misclassified": 1, "val/class/i": 1.0, "val/class/v": 0.0,
         "label_book/accuracy": 0.5, "label_book/loss": 0.75, "label_book/n_images": 2,
         "label_book/n_misclassified": 1, "label_book/class/i": 1.0, "label_book/class/v": 0.0,
@@ -44,6 +44,13 @@ def test_metrics_of_the_first_round(layout: Layout) -> None:
     assert (first.step, first.stop) == (0, "")
     assert first.snapshot == hashlib.sha256(layout.round("r00").manifest.read_bytes()).hexdigest()
     assert first.curve["val_accuracy"].tolist() == [0.0, 0.5]
+
+
+def test_late_epochs_are_those_of_the_last_half(layout: Layout) -> None:
+    header = "epoch,train_loss,train_accuracy,val_loss,val_accuracy\n"
+    rows = "".join(f"{epoch},1.0,0.5,1.0,{epoch / 8}\n" for epoch in range(5))
+    write_text(layout.round("r00").curve, header + rows)
+    assert outcomes(layout)[0].metrics["val/late_accuracy"] == 3 / 8  # of epochs 2, 3 and 4
 
 
 def test_a_boosted_round_also_tells_of_its_boost(layout: Layout) -> None:
@@ -58,7 +65,7 @@ def test_a_boosted_round_also_tells_of_its_boost(layout: Layout) -> None:
     assert (second.step, second.stop) == (1, "no_queries")
     assert second.progress == {
         "train/accuracy": 1.0, "train/n_misclassified": 0,
-        "val/accuracy": 1.0, "val/n_misclassified": 0,
+        "val/accuracy": 1.0, "val/late_accuracy": 1.0, "val/n_misclassified": 0,
         "label_book/accuracy": 0.5, "label_book/n_misclassified": 1,
         "n_train": 3, "n_additions": 1,
     }  # fmt: skip

@@ -89,6 +89,7 @@ def test_a_boost_is_one_parent_and_a_child_for_each_round(layout: Layout) -> Non
         "train/accuracy": [(0, 1.0), (1, 1.0)],
         "train/n_misclassified": [(0, 0), (1, 0)],
         "val/accuracy": [(0, 0.5), (1, 1.0)],
+        "val/late_accuracy": [(0, 0.5), (1, 1.0)],
         "val/n_misclassified": [(0, 1), (1, 0)],
         "label_book/accuracy": [(0, 0.5), (1, 0.5)],
         "label_book/n_misclassified": [(0, 1), (1, 1)],

@@ -15,6 +15,7 @@ from databoost.data.tablefiles import read_table
 from databoost.data.tables import CURVE
 from databoost.errors import DatasetError
 from databoost.layout import SPLITS, Layout, RoundLayout
+from databoost.model.late_epochs import late_epochs
 from databoost.params import Params, round_number
 from databoost.sections import CandidatesParams
 from databoost.tracing import is_current
@@ -54,8 +55,9 @@ class Outcome:
     snapshot
         SHA-256 of the manifest.
     metrics
-        By name: ``val/accuracy`` and the like for each split, ``val/class/<label>`` (accuracy of
-        one class, 0 to 1), counts of the round, and how far train and val differ where r00 was
+        By name: ``val/accuracy`` and the like for each split, ``val/late_accuracy`` (the mean over
+        late epochs, which the luck of picking one does not move), ``val/class/<label>`` (accuracy
+        of one class, 0 to 1), counts of the round, and how far train and val differ where r00 was
         split anew (``split/auc_before`` and ``split/auc_after``; 0.5: no difference).
     curve
         ``CURVE``: one row an epoch.
@@ -82,7 +84,7 @@ class Outcome:
     @property
     def progress(self) -> dict[str, float]:
         """The metrics that are worth a curve over rounds."""
-        shown = ("/accuracy", "/n_misclassified")
+        shown = ("/accuracy", "/late_accuracy", "/n_misclassified")
         counts = ("n_train", "n_additions")
         return {
             name: value
@@ -126,7 +128,8 @@ def rounds_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``round``; ``n_train`` and ``n_additions``; the accuracy (0 to 1) of each split that is not
-        trained on; ``n_misclassified`` of the validation images; ``stop``, why no round can follow.
+        trained on; ``late_val``, the mean accuracy over late epochs; ``n_misclassified`` of the
+        validation images; ``stop``, why no round can follow.
     """
     rows = [
         {
@@ -138,6 +141,7 @@ def rounds_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
                 for split in SPLITS
                 if split != "train" and f"{split}/accuracy" in outcome.metrics
             },
+            "late_val": outcome.metrics["val/late_accuracy"],
             "n_misclassified": int(outcome.metrics["val/n_misclassified"]),
             "stop": outcome.stop,
         }
@@ -181,6 +185,7 @@ def _outcome(files: RoundLayout, params: Params) -> Outcome:
     is_first = files.name == "r00"
     boost = {"n_additions": 0} if is_first else read_json(files.boost)
     split = read_json(files.split) if is_first and files.split.exists() else {}
+    curve = read_table(files.curve, CURVE)
     named = flat_params(params)
     settings = json.dumps(named, sort_keys=True)
     made = [sha256_of(path) for path in (files.manifest, files.checkpoint)]
@@ -190,8 +195,8 @@ def _outcome(files: RoundLayout, params: Params) -> Outcome:
         _hash("round", settings, *made, *rest),
         _hash("boost", settings, *made),
         made[0],
-        _metrics(read_json(files.metrics), read_json(files.model_metrics), boost, split),
-        read_table(files.curve, CURVE),
+        _metrics(read_json(files.metrics), read_json(files.model_metrics), boost, split, curve),
+        curve,
         str(boost.get("stop") or ""),
         named,
     )
@@ -202,6 +207,7 @@ def _metrics(
     model: dict[str, Any],
     boost: dict[str, Any],
     split: dict[str, Any],
+    curve: pd.DataFrame,
 ) -> dict[str, float]:
     size = evaluation["size"]
     named = {
@@ -214,6 +220,7 @@ def _metrics(
         "n_additions": boost["n_additions"],
         "search_recall": boost.get("recall"),
         "mean_similarity": boost.get("mean_similarity"),
+        "val/late_accuracy": curve["val_accuracy"].iloc[late_epochs(len(curve))].mean(),
         "split/auc_before": split.get("before", {}).get("auc"),
         "split/auc_after": split.get("after", {}).get("auc"),
     }

@@ -17,8 +17,9 @@ from databoost.errors import DatasetError
 from databoost.layout import Layout
 from databoost.model.architectures import build_model
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from databoost.model.late_epochs import late_epochs
 from databoost.study import late as module
-from databoost.study.late import LateWeights, judge_late_epochs, late_epochs
+from databoost.study.late import LateWeights, judge_late_epochs
 
 PARAMS = declared(train={"accelerator": "cpu", "threads": 1, "epochs": 5})
 CLASSES = ["i", "v"]

@@ -1,9 +1,6 @@
 """How many of a training's late epochs get an image right: what one picked blindly would give.
 
-From one epoch to the next, accuracy jumps by several points, also on images that nothing was
-selected by (``benchmarks/epoch_noise.py``, docs/evidence.md): steps of Adam at a constant rate, in
-batches of eight. Which epoch validation picks is in part luck; the mean over many is hardly moved
-by it. Nothing is chosen by it: it is there to compare arms.
+Nothing is chosen by it: it is there to compare arms (:mod:`databoost.model.late_epochs` says why).
 """
 
 import shutil
@@ -25,21 +22,8 @@ from databoost.errors import DatasetError
 from databoost.layout import Layout
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from databoost.model.evaluation import pick_device, predict
+from databoost.model.late_epochs import late_epochs
 from databoost.params import Params, round_name, round_number
-
-#: Epochs that are looked at, at most.
-MOST = 20
-
-
-def late_epochs(n_epochs: int) -> list[int]:
-    """Name the late epochs of a training, from 0: those of its last half, or some, evenly apart.
-
-    >>> late_epochs(5), late_epochs(1), len(late_epochs(100)), late_epochs(100)[-1]
-    ([2, 3, 4], [0], 20, 99)
-    """
-    first = n_epochs // 2
-    places = np.linspace(first, n_epochs - 1, min(MOST, n_epochs - first))
-    return [int(place) for place in places.round()]
 
 
 class LateWeights(pl.Callback):
