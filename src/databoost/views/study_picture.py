@@ -13,7 +13,7 @@ from databoost.views.plots import figure_png
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#555555")
 _MARKERS = "osD^vPX"
 _SPREAD = 0.06
-_MEASURES = {"kept": "of the kept epoch", "late": "over late epochs"}
+_MEASURES = {"kept": "kept epoch", "late": "mean over late epochs"}
 
 
 def study_picture(arms: pd.DataFrame, verdicts: pd.DataFrame, control: str) -> bytes:
@@ -47,8 +47,8 @@ def study_picture(arms: pd.DataFrame, verdicts: pd.DataFrame, control: str) -> b
                 pairs = verdicts[verdicts["measure"] == measure]
                 _draw(below, _against(pairs, arm, control), rounds, number, len(names), arm)
         seeds = f"{n_seeds} seed{'s' if n_seeds != 1 else ''}"
-        above.set_title(f"test accuracy {told}, {seeds}", loc="left", fontsize=11)
-        below.set_title(f"difference from {control} {told}", loc="left", fontsize=11)
+        above.set_title(f"test accuracy, {told}, {seeds}", loc="left", fontsize=11)
+        below.set_title(f"difference from {control}, {told}", loc="left", fontsize=11)
         below.axhline(0, color="#999999", linewidth=1, zorder=0)
         below.set_xticks(range(len(rounds)), [_tick(arms, name) for name in rounds])
     panels[0, 0].set_ylabel("accuracy")
