@@ -10,7 +10,7 @@ soon as it is done: the seconds of the recipes, of rendering (alone, on one thre
 all shards, of writing the array, of an exact search for 150 queries, the peak memory and the disk.
 Weights are random, which the cost does not depend on, and the precision is what `auto` gives.
 `rendering` draws the same warps with Pillow and torchvision, an image at a time; noise, strokes and
-erasing are left out everywhere.
+erasing are left out everywhere, and bends but in a row of their own.
 """
 
 import argparse
@@ -172,15 +172,20 @@ def curve(given: argparse.Namespace) -> None:
 def rendering(given: argparse.Namespace) -> None:
     """Compare batched rendering with Pillow and torchvision, an image at a time."""
     use_cpu(1)
-    plain = {"thickness": (0.0, 0.0), "noise": (0.0, 0.0), "erasing_probability": 0.0}
-    policy = PARAMS.candidates.model_copy(update=plain)
+    nothing = dict.fromkeys(("thickness", "noise", "elastic"), (0.0, 0.0))
+    policy = PARAMS.candidates.model_copy(update={**nothing, "erasing_probability": 0.0})
+    bent = policy.model_copy(update={"elastic": (0.0, 0.2)})
     with tempfile.TemporaryDirectory() as name:
         files = draw_parents(Path(name), 64)
         rows = pd.DataFrame({"image_id": list(files), "label": "i"})
         images = list(ImageFiles(list(files.values())))
-    recipes = make_recipes(0, given.images, rows, policy, ["i"]).sort_values("parent_id")
+    recipes, bent_recipes = (
+        make_recipes(0, given.images, rows, params, ["i"]).sort_values("parent_id")
+        for params in (policy, bent)
+    )
     ways: dict[str, Callable[[], Any]] = {
         "databoost, batched": lambda: batched(Parents(rows, images, policy), recipes, given.size),
+        "the same, bent": lambda: batched(Parents(rows, images, bent), bent_recipes, given.size),
         "Pillow, an image at a time": lambda: by_pillow(images, rows, recipes, policy, given.size),
         "torchvision, an image at a time": lambda: by_torchvision(
             images, rows, recipes, policy, given.size
