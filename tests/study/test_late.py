@@ -158,11 +158,11 @@ def test_the_weights_are_those_after_each_late_epoch(
         model = {"architecture": "fixed", "image_size": 32}
         return [LateWeights(tmp_path / name, declared(train={"epochs": 5}, model=model), ["a"] * 3)]
 
-    def train(state: str, epochs: int = 5, late: str = "") -> Checkpoint:
+    def train(state: str, epochs: int = 5, late: str = "") -> None:
         callbacks = looking_on(late) if late else []
-        return run(tmp_path / state, epochs=epochs, callbacks=callbacks).checkpoint
+        run(tmp_path / state, epochs=epochs, callbacks=callbacks)
 
-    kept = train("state", late="late")
+    train("state", late="late")
     files = sorted(path.name for path in (tmp_path / "late").iterdir())
     assert files == ["00002.ckpt", "00003.ckpt", "00004.ckpt"]
     for epoch, name in enumerate(files, 2):  # a training of so many epochs ends with the same
@@ -173,9 +173,6 @@ def test_the_weights_are_those_after_each_late_epoch(
         assert found.weights.keys() == {key.removeprefix("model.") for key in last}
         for key, value in last.items():
             assert found.weights[key.removeprefix("model.")].equal(value)
-    if kept.epoch in (2, 3, 4):
-        same = load_checkpoint(tmp_path / "late" / f"{kept.epoch:05d}.ckpt").weights
-        assert all(same[name].equal(value) for name, value in kept.weights.items())
     with monkeypatch.context() as patch:
         stop_in_epoch(3, patch)
         with pytest.raises(OSError, match="power"):

@@ -42,7 +42,7 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
     here = layout.round(name)
     manifest = read_manifest(here.manifest, here.dataset)
     key = training_key(here.manifest, params)
-    twin = _trained_alike(layout, name, key)
+    twin = trained_alike(layout, name, key)
     if twin:
         with whole_folder(here.model) as part:
             shutil.copytree(twin.model, part, dirs_exist_ok=True)
@@ -76,7 +76,8 @@ def training_key(manifest: Path, params: Params) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _trained_alike(layout: Layout, name: str, key: str) -> RoundLayout | None:
+def trained_alike(layout: Layout, name: str, key: str) -> RoundLayout | None:
+    """Find a round before `name` whose model is of the training with this :func:`training_key`."""
     for number in range(round_number(name)):
         earlier = layout.round(round_name(number))
         if earlier.model_metrics.exists() and read_json(earlier.model_metrics)["key"] == key:

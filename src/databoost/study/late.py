@@ -23,7 +23,8 @@ from databoost.layout import Layout
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from databoost.model.evaluation import pick_device, predict
 from databoost.model.late_epochs import late_epochs
-from databoost.params import Params, round_name, round_number
+from databoost.params import Params
+from databoost.stages.train import trained_alike
 
 
 class LateWeights(pl.Callback):
@@ -73,8 +74,8 @@ def judge_late_epochs(layout: Layout, params: Params, name: str) -> None:
     """
     here = layout.round(name)
     if not here.late.exists():
-        twin = _trained_alike(layout, name)
-        table = read_table(twin, LATE) if twin else _judged(layout, params, name)
+        twin = trained_alike(layout, name, read_json(here.model_metrics)["key"])
+        table = read_table(twin.late, LATE) if twin else _judged(layout, params, name)
         write_table(here.late, table, LATE)
     shutil.rmtree(layout.late_weights(name), ignore_errors=True)
 
@@ -103,16 +104,6 @@ def _judged(layout: Layout, params: Params, name: str) -> pd.DataFrame:
     counts = {"n_right": n_right, "n_epochs": [len(paths)] * len(rows)}
     names = {column: rows[column].to_numpy() for column in ("image_id", "split")}
     return LATE.frame(names | counts)
-
-
-def _trained_alike(layout: Layout, name: str) -> Path | None:
-    """Find the table of an earlier round that has the same model."""
-    key = read_json(layout.round(name).model_metrics)["key"]
-    for number in range(round_number(name)):
-        earlier = layout.round(round_name(number))
-        if read_json(earlier.model_metrics)["key"] == key:
-            return earlier.late
-    return None
 
 
 def _file_name(epoch: int) -> str:

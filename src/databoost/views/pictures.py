@@ -57,11 +57,17 @@ class Pictures:
         return name
 
 
-def small_webp(pixels: Pixels, size: int) -> bytes:
-    """Encode pixels as a WebP file, made smaller so that no side exceeds `size` pixels."""
+def small_picture(pixels: Pixels, size: int) -> Image.Image:
+    """Make pixels smaller, so that no side exceeds `size` pixels; those that are small stay."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     # Averaged over areas: thin strokes grow pale and do not break up.
     image.thumbnail((size, size), Image.Resampling.BOX)
+    return image
+
+
+def small_webp(pixels: Pixels, size: int) -> bytes:
+    """Encode pixels as a WebP file, made smaller so that no side exceeds `size` pixels."""
+    image = small_picture(pixels, size)
     stream = io.BytesIO()
     image.convert("RGB").save(stream, "WEBP", quality=_QUALITY, method=4)
     return stream.getvalue()

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from tqdm import tqdm
 
 from databoost.candidates.augmentation import Parents, render
@@ -11,6 +10,7 @@ from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.images import ImageFiles, Pixels
 from databoost.layout import Layout
 from databoost.params import Params
+from databoost.views.pictures import small_picture
 from databoost.views.plots import Shown, candidates_grid
 
 _PARENTS, _OF_EACH = 10, 8
@@ -70,9 +70,7 @@ def _some_of_each_class(train: pd.DataFrame, classes: list[str]) -> pd.DataFrame
 
 
 def _small(pixels: Pixels) -> Pixels:
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    # Averaged over areas: thin strokes grow pale and do not break up.
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    image = small_picture(pixels, _SIDE)
     small: Pixels = np.asarray(image).reshape(image.height, image.width, -1)
     return small
 
