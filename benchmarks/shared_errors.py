@@ -1,6 +1,6 @@
 """How far trainings agree on the images that they get wrong.
 
-    python benchmarks/shared_errors.py .databoost/studies/limit*/jobs/*-r01-*/data/rounds/r01/*/sheet.csv
+    python benchmarks/shared_errors.py .databoost/studies/limit*/jobs/*/data/rounds/r01/*/sheet.csv
 
 Reads image sheets, of models that saw the same held-out images; prints how many images of a split
 each gets wrong, how many all of them do, and how many one or another does.
