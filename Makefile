@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro run test lint format bench lock ui clean
+.PHONY: help setup repro run test test-slow lint format bench lock ui clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 # An environment names its folder in every script: one that was moved or copied runs the other's code.
 ifneq ($(shell cat $(VENV)/installed 2>/dev/null),$(CURDIR))
@@ -44,8 +44,13 @@ repro: setup ## dvc repro; DATA=<folder | archive | URL> takes the images from t
 run: setup ## round after round until the stop rule holds
 	databoost run
 
-test: setup ## the test suite
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test: setup ## the test suite, without its slow tests
+	$(PYTEST) -m "not slow"
+
+test-slow: setup ## the slow tests: whole pipelines, kills, clusters, studies
+	$(PYTEST) -m slow
 
 lint: setup ## ruff and mypy --strict
 	ruff check .

@@ -10,9 +10,11 @@ flattery  by how much validation accuracy, which chose epoch and additions, exce
 rollback  what taking a chain's round of best validation accuracy, instead of its last, changes on
           `test`: what acceptance of rounds by validation would bring
 epochs    how often the best epoch lies in each quarter of the training
-noise     by how much the difference between an arm and the first one differs from seed to seed, and
-          how many seeds an interval of 2 points, or of 1, to either side of it would take, by t and
-          on the same images; of the epochs that were kept, and of the means over late ones
+arms      every arm minus the first with its 95% interval by t, from all arms and seeds together
+          (accuracy = arm + seed + noise: with many arms two seeds say how noisy a difference is);
+          how many seeds an interval of 2 points, or of 1, to either side would take; of the epochs
+          that were kept, and of the means over late ones. Of 20 intervals one leaves out the truth
+          by chance: the last figure is p times the number of comparisons
 
 A table of an older study lacks those means, or has them of validation alone.
 """
@@ -68,26 +70,58 @@ def epochs(rounds: pd.DataFrame, n_epochs: int) -> None:
     print(f"best epoch by quarter of {n_epochs}: {' '.join(shares)} of {len(trained)} trainings")
 
 
-def noise(rounds: pd.DataFrame) -> None:
-    """Print how differences from the first arm spread over seeds, and what that costs."""
-    first, *others = rounds["arm"].unique()
-    later = rounds[rounds["round"] != "r00"]
-    for measure in _MEASURES:
-        if measure not in later or later[measure].isna().all():
-            continue
-        table = later.pivot_table(index=["round", "seed"], columns="arm", values=measure)
-        for name, rows in table.groupby("round"):
-            for arm in others:
-                differences = (rows[arm] - rows[first]).dropna().to_numpy()
-                if len(differences) < 2:
-                    continue
-                deviation = float(differences.std(ddof=1))
-                seeds = [n_seeds(deviation, half) for half in (0.02, 0.01)]
+def compare(rounds: pd.DataFrame) -> None:
+    """Print every arm minus the first, by what all arms say of how seeds differ."""
+    first = rounds["arm"].iloc[0]
+    for name, later in rounds[rounds["round"] != "r00"].groupby("round"):
+        for measure in _MEASURES:
+            rows = later.dropna(subset=[measure]) if measure in later else later.iloc[:0]
+            if rows["arm"].nunique() < 2 or first not in set(rows["arm"]):
+                continue
+            found = contrasts(rows, measure, first)
+            if found is None:
+                continue
+            means, errors, deviation, n_free = found
+            n_two, n_one = (n_seeds(deviation, half) for half in (0.02, 0.01))
+            print(
+                f"{name}, {measure}: differences spread by {deviation:.3f} ({n_free} degrees of "
+                f"freedom); of two arms, {n_two} seeds give 2 points to either side, {n_one} give 1"
+            )
+            reach = float(stats.t.ppf(0.975, n_free))
+            n_arms = len(means)
+            for arm in means.index:
+                mean, half = float(means[arm]), reach * float(errors[arm])
+                chance = 2 * float(stats.t.sf(abs(mean) / max(float(errors[arm]), 1e-12), n_free))
                 print(
-                    f"{name}, {measure}, {arm} minus {first}: {interval(differences)}, spread "
-                    f"{deviation:.3f} over {len(differences)} seeds; {seeds[0]} seeds give 2 "
-                    f"points to either side, {seeds[1]} give 1"
+                    f"  {arm} minus {first}: {mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
+                    f", {int((rows['arm'] == arm).sum())} seeds, p {chance:.3f}, of {n_arms} "
+                    f"comparisons {min(1.0, chance * n_arms):.2f}"
                 )
+
+
+def contrasts(
+    rows: pd.DataFrame, measure: str, first: str
+) -> tuple[pd.Series, pd.Series, float, int] | None:
+    """Fit arm + seed by least squares; None if nothing is left to say how seeds differ.
+
+    Gives every other arm minus `first`, the standard errors, the standard deviation of the
+    difference between two arms with the same seed, and the degrees of freedom. With two arms all
+    are those of the paired differences; with more, each arm tells how far the others' spread.
+    """
+    arms = pd.get_dummies(rows["arm"]).astype(float).drop(columns=first)
+    design = np.hstack([arms, pd.get_dummies(rows["seed"]).astype(float)])
+    values = rows[measure].to_numpy(dtype=float)
+    fitted, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    n_free = len(rows) - int(rank)
+    if n_free < 1 or rank < design.shape[1]:
+        return None
+    variance = float(((values - design @ fitted) ** 2).sum()) / n_free
+    errors = np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))[: arms.shape[1]]
+    means = pd.Series(fitted[: arms.shape[1]], index=arms.columns)
+    order = [arm for arm in rows["arm"].unique() if arm != first]
+    return (
+        means[order], pd.Series(errors, index=arms.columns)[order], (2 * variance) ** 0.5, n_free,
+    )  # fmt: skip
 
 
 def n_seeds(deviation: float, half: float) -> int:
@@ -112,7 +146,7 @@ def main() -> None:
         flattery(rounds)
         rollback(rounds)
         epochs(rounds, arguments.epochs)
-        noise(rounds)
+        compare(rounds)
 
 
 if __name__ == "__main__":
