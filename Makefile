@@ -61,12 +61,13 @@ format: setup ## let ruff format and sort
 	ruff check --fix .
 	ruff format .
 
-bench: setup ## what the README says of speed, measured here, in about ten minutes
+bench: setup ## most of what the README says of speed, measured here, in about ten minutes
 	python benchmarks/training_loop.py
 	python benchmarks/keras_speed.py --repetitions 3
 	python benchmarks/candidates.py rendering
 	python benchmarks/candidates.py curve --counts 10000 100000
 	python benchmarks/candidates.py curve --counts 10000 100000 --engine ray
+	rm -f reports/search.csv
 	python benchmarks/search.py --sizes 10000 100000 --dimensions 256 --trees 10
 
 ui: setup ## the MLflow page on http://127.0.0.1:5000 (PORT=...)

@@ -266,7 +266,7 @@ def arguments() -> argparse.Namespace:
     add("--embeddings", type=Path, help="(N, D) float16 .npy; the sizes count from its start")
     add("--queries", type=Path, help="(n, D) .npy of the same embedder")
     add("--folder", type=Path, default=Path(tempfile.gettempdir()) / "databoost-search")
-    add("--output", type=Path, default=Path("search.csv"))
+    add("--output", type=Path, default=Path("reports/search.csv"))
     given = parser.parse_args()
     if (given.embeddings is None) != (given.queries is None):
         parser.error("--embeddings and --queries go together")
@@ -278,6 +278,7 @@ def main() -> None:
     given = arguments()
     use_cpu(given.threads)
     given.folder.mkdir(parents=True, exist_ok=True)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
     done = {tuple(row[name] for name in KEY) for row in read_rows(given.output)}
     for size in given.sizes:
         for dimension in given.dimensions if given.embeddings is None else [0]:

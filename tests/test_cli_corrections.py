@@ -486,7 +486,8 @@ def test_an_image_that_is_no_longer_among_the_raw_ones_is_refused(layout: Layout
     lines = layout.raw_index.read_text().splitlines(keepends=True)
     layout.raw_index.write_text("".join(line for line in lines if a not in line))
     assert refusal("corrections", "import", "sheets/r00.xlsx") == (
-        f"data/corrections.csv has 1 bad line(s):\n  - line 2: no image has the id '{a}'"
+        f"data/corrections.csv has 1 bad line(s):\n  - line 2: no image has the id '{a}'; "
+        f"if it is gone for good, `databoost corrections undo {a}` takes its lines out"
     )
     assert layout.corrections.read_text() == HEADER
     assert not layout.corrections.with_name("corrections.csv.new").exists()
@@ -498,7 +499,7 @@ def test_rounds_differ_by_what_was_added(layout: Layout) -> None:
         *("relabelled: 0", "moved: 0", "deleted: 0", "added: 1", "  train/=1+1  1"),
     ]
     assert refusal("corrections", "diff", "r00", "r09") == (
-        "data/rounds/r09/manifest.csv does not exist"
+        "data/rounds/r09/manifest.csv does not exist; `dvc repro` makes what params.yaml declares"
     )
 
 

@@ -63,7 +63,7 @@ def main() -> None:
       dvc repro                           reproduce the rounds that params.yaml declares
       databoost source photos.zip         take the images from there from now on
       databoost set boost.neighbors=5     edit params.yaml, checked
-      databoost run                       round after round, until nothing is left to gain
+      databoost run                       round after round, until the limit
       databoost rounds                    accuracy and failures, round by round
       databoost study study.yaml          strategies compared: arms, seeds, intervals
       databoost image 0af255a41ffbc91b    one image, from its file through the rounds
@@ -94,7 +94,7 @@ def run(max_rounds: int | None, patience: int | None) -> None:
 
     \b
     Examples:
-      databoost run                  until the limit is reached or nothing is left to gain
+      databoost run                  until the size limit, or none asks or is left to add
       databoost run --max-rounds 2   two more rounds at most
       databoost run --patience 3     until three rounds have brought nothing
     """

@@ -23,8 +23,9 @@ def read_yaml(path: Path) -> Any:
         with path.open(encoding="utf-8") as stream:
             return _yaml().load(stream)
     except FileNotFoundError:
+        hint = "; run databoost in a project folder, the one with params.yaml"
         raise ParamsError(
-            f"{path} does not exist; run databoost in a project folder, the one with params.yaml"
+            f"{path} does not exist{hint if path.name == 'params.yaml' else ''}"
         ) from None
     except OSError as error:
         raise ParamsError(f"{path} cannot be read: {error.strerror}") from error

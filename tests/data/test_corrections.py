@@ -19,6 +19,8 @@ IMAGES = RAW_INDEX.frame(
     }
 )
 
+GONE = "if it is gone for good, `databoost corrections undo %s` takes its lines out"
+
 
 def ledger(*lines: str) -> pd.DataFrame:
     """Give a ledger of lines written ``id action value``."""
@@ -122,7 +124,7 @@ def test_all_bad_lines_are_one_error() -> None:
     assert problems(
         "zz relabel i", "a relabel iv", "b remove", "c move test", "d delete yes", "h delete"
     ) == [
-        "line 2: no image has the id 'zz'",
+        f"line 2: no image has the id 'zz'; {GONE % 'zz'}",
         "line 3, image a: relabel to 'iv'; allowed: i, ii, v",
         "line 4, image b: action is 'remove'; allowed are relabel, delete, move",
         "line 5, image c: move to 'test'; allowed: train, val",
@@ -143,6 +145,6 @@ def test_contradicting_lines_are_refused() -> None:
 
 def test_a_line_may_have_several_faults() -> None:
     assert problems("zz fly") == [
-        "line 2: no image has the id 'zz'",
+        f"line 2: no image has the id 'zz'; {GONE % 'zz'}",
         "line 2, image zz: action is 'fly'; allowed are relabel, delete, move",
     ]

@@ -160,7 +160,7 @@ def test_a_file_under_two_labels_goes_out_altogether() -> None:
     ]
 
 
-def test_held_out_copies_stay_and_are_listed() -> None:
+def test_what_is_in_test_too_is_not_trained_on_and_what_is_in_the_label_book_stays() -> None:
     resolved = resolve_duplicates(
         raw(
             "a train/i/1.png",
@@ -168,19 +168,35 @@ def test_held_out_copies_stay_and_are_listed() -> None:
             "a test/i/3.png",
             "b val/i/4.png",
             "b label_book/ii/5.png",
+            "c val/i/6.png",
+            "c val/i/7.png",
+            "c train/i/8.png",
+            "c test/v/9.png",
         )
     )
     assert list(resolved.images["path"]) == [
-        "train/i/1.png",
         "test/i/2.png",
         "val/i/4.png",
         "label_book/ii/5.png",
+        "test/v/9.png",
     ]
     assert told(resolved.duplicates) == [
         "a test/i/2.png: kept",
         "a test/i/3.png: dropped",
-        "a train/i/1.png: kept: also in test",
+        "a train/i/1.png: dropped: also in test",
         "b val/i/4.png: kept: also in label_book",
+        "c train/i/8.png: dropped",
+        "c val/i/6.png: dropped: also in test",
+        "c val/i/7.png: dropped",
+    ]
+
+
+def test_what_left_test_for_having_two_labels_is_no_leak() -> None:
+    resolved = resolve_duplicates(raw("a train/i/1.png", "a test/i/2.png", "a test/v/3.png"))
+    assert list(resolved.images["path"]) == ["train/i/1.png"]
+    assert told(resolved.duplicates) == [
+        "a test/i/2.png: dropped: two labels",
+        "a test/v/3.png: dropped: two labels",
     ]
 
 
@@ -200,7 +216,7 @@ def test_a_held_out_file_under_two_labels_goes_out_altogether() -> None:
 )
 def test_of_two_held_out_splits_the_test_is_named(rows: tuple[str, str]) -> None:
     resolved = resolve_duplicates(raw(*(f"a {row}" for row in rows), "a train/i/3.png"))
-    assert told(resolved.duplicates) == ["a train/i/3.png: kept: also in test"]
+    assert told(resolved.duplicates) == ["a train/i/3.png: dropped: also in test"]
 
 
 def test_duplicates_do_not_depend_on_the_order_of_the_rows() -> None:

@@ -131,7 +131,7 @@ def test_of_rounds_only_those_have_weights_that_are_there_before(
 def test_a_file_that_is_no_study(tmp_path: Path, params: Params) -> None:
     with pytest.raises(ParamsError, match="must hold the keys rounds, additions, seeds"):
         read_study(written(tmp_path, "- random\n"), params)
-    with pytest.raises(ParamsError, match="does not exist"):
+    with pytest.raises(ParamsError, match=r"none\.yaml does not exist; `databoost study --help`"):
         read_study(tmp_path / "none.yaml", params)
 
 

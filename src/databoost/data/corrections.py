@@ -115,7 +115,10 @@ def _problems(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]) ->
         if image_id in heldout:
             problems.append(f"line {number}: image {image_id} is held out and never corrected")
         elif image_id not in known:
-            problems.append(f"line {number}: no image has the id {image_id!r}")
+            problems.append(
+                f"line {number}: no image has the id {image_id!r}; if it is gone for good, "
+                f"`databoost corrections undo {image_id}` takes its lines out"
+            )
         if action not in ACTIONS:
             problems.append(
                 f"line {number}, image {image_id}: action is {action!r}; "

@@ -82,8 +82,9 @@ def resolve_duplicates(images: pd.DataFrame) -> Resolved:
     """Leave one copy of every image in train and val together, and in each held-out split.
 
     The same file under two labels goes out altogether; a file in both train and val stays in val;
-    within a split the first by path stays. A training or validation file that is also held out
-    stays, and is listed.
+    within a split the first by path stays. Of a training or validation file that is also in
+    ``test``, only the test's copy stays: what is judged by must not be trained on. One that is
+    also in ``label_book``, which is there to be looked at, stays in both, and is listed.
 
     Parameters
     ----------
@@ -94,8 +95,8 @@ def resolve_duplicates(images: pd.DataFrame) -> Resolved:
     -------
     Resolved
         ``duplicates`` has a row for each copy (``DUPLICATES``), its ``outcome`` one of ``kept``,
-        ``dropped``, ``dropped: two labels`` and ``kept: also in <split>`` (``test`` if it is in
-        both held-out splits).
+        ``dropped``, ``dropped: two labels``, ``dropped: also in test`` and ``kept: also in
+        label_book``.
     """
     is_ours = images["split"].isin(SNAPSHOT_SPLITS)
     by_preference = images.assign(
@@ -107,17 +108,20 @@ def resolve_duplicates(images: pd.DataFrame) -> Resolved:
     stays = ~by_preference.duplicated(["place", "image_id"]) & ~has_two_labels
     outcome = np.where(stays, "kept", np.where(has_two_labels, "dropped: two labels", "dropped"))
     repeated = by_preference.assign(outcome=outcome)[is_repeated]
-    heldout = images[~is_ours].sort_values("split", key=lambda names: names.map(SPLITS.index))
-    heldout_split = heldout.drop_duplicates("image_id").set_index("image_id")["split"].to_dict()
-    leaks = images[is_ours & stays.reindex(images.index) & images["image_id"].isin(heldout_split)]
-    leaks = leaks.assign(
-        outcome=[f"kept: also in {heldout_split[image_id]}" for image_id in leaks["image_id"]]
-    )
+    stays = stays.reindex(images.index)
+    kept = images[stays & ~is_ours].sort_values("split", key=lambda names: names.map(SPLITS.index))
+    heldout_split = kept.drop_duplicates("image_id").set_index("image_id")["split"].to_dict()
+    leaks = images[stays & is_ours & images["image_id"].isin(heldout_split)]
+    also_in = leaks["image_id"].map(heldout_split)
+    verdict = np.where(also_in == "test", "dropped", "kept")
+    leaks = leaks.assign(outcome=verdict + ": also in " + also_in.astype(str))
+    stays[leaks.index[verdict == "dropped"]] = False
+    repeated = repeated[~repeated["path"].isin(leaks["path"])]
     columns = list(DUPLICATES.columns)
     table = pd.concat([repeated[columns], leaks[columns]])
     table = table.sort_values(["image_id", "path", "outcome"])
     return Resolved(
-        images[stays.reindex(images.index)].reset_index(drop=True),
+        images[stays].reset_index(drop=True),
         DUPLICATES.frame({column: table[column].to_numpy() for column in columns}),
     )
 
@@ -160,7 +164,8 @@ def check_usable(manifest: pd.DataFrame) -> None:
     for split in SNAPSHOT_SPLITS:
         if counts.get(split, 0) == 0:
             raise DatasetError(
-                f"no image is left in {split}; look at data/corrections.csv and the split section"
+                f"no image is left in {split}; look at data/corrections.csv and the split section "
+                "(files that are also in test are left out)"
             )
     by_split = manifest.groupby("split")["label"].agg(set)
     missing = sorted(by_split["val"] - by_split["train"])

@@ -35,7 +35,9 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = list(enumerate(csv.reader(stream, strict=True), 1))
     except FileNotFoundError:
-        raise TableError(f"{path} does not exist") from None
+        raise TableError(
+            f"{path} does not exist; `dvc repro` makes what params.yaml declares"
+        ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path} is not a readable CSV in UTF-8: {error}") from error
     # Spreadsheet programs leave rows of empty cells; the numbers stay those that they show.

@@ -146,13 +146,13 @@ def _tell(
     layout: Layout,
 ) -> None:
     outcomes = duplicates["outcome"].value_counts()
-    also_heldout = int(outcomes[outcomes.index.str.startswith("kept: also in")].sum())
     counts = ", ".join(f"{n} {split}" for split, n in manifest["split"].value_counts().items())
     print(f"{len(raw)} raw images, {n_lines} correction(s) -> {counts}")
     if len(duplicates):
         print(
             f"exact duplicates: {outcomes.get('dropped', 0)} copies dropped, "
             f"{outcomes.get('dropped: two labels', 0)} files dropped for having two labels, "
-            f"{also_heldout} kept that are also held out; listed in "
-            f"{layout.duplicates.relative_to(layout.root)}"
+            f"{outcomes.get('dropped: also in test', 0)} that are also in test, "
+            f"{outcomes.get('kept: also in label_book', 0)} kept that are also in label_book; "
+            f"listed in {layout.duplicates.relative_to(layout.root)}"
         )

@@ -98,6 +98,8 @@ def read_study(path: Path, params: Params) -> Study:
     ParamsError
         If the file is missing or no YAML, and once for all its bad keys.
     """
+    if not path.exists():
+        raise ParamsError(f"{path} does not exist; `databoost study --help` shows what one says")
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise ParamsError(
