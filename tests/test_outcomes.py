@@ -12,7 +12,14 @@ from projects import REPOSITORY
 from databoost import provenance
 from databoost.data.files import write_bytes, write_json, write_text
 from databoost.layout import Layout
-from databoost.outcomes import Outcome, flat_params, missing_outputs, read_outcomes, shown_files
+from databoost.outcomes import (
+    Outcome,
+    flat_params,
+    missing_outputs,
+    read_outcomes,
+    rounds_table,
+    shown_files,
+)
 from databoost.params import Params
 from databoost.yamlfile import read_yaml
 
@@ -51,6 +58,14 @@ def test_late_epochs_are_those_of_the_last_half(layout: Layout) -> None:
     rows = "".join(f"{epoch},1.0,0.5,1.0,{epoch / 8}\n" for epoch in range(5))
     write_text(layout.round("r00").curve, header + rows)
     assert outcomes(layout)[0].metrics["val/late_accuracy"] == 3 / 8  # of epochs 2, 3 and 4
+
+
+def test_late_epochs_that_saw_half_of_val_are_not_told_beside_all_of_it(layout: Layout) -> None:
+    half = outcomes(layout, declared(boost={"mine_on": "half"}))
+    assert "val/late_accuracy" not in half[0].metrics
+    assert half[0].metrics["val/accuracy"] == 0.5
+    assert "late_val" not in rounds_table(half).columns
+    assert rounds_table(outcomes(layout))["late_val"].tolist() == [0.5, 1.0]
 
 
 def test_a_boosted_round_also_tells_of_its_boost(layout: Layout) -> None:
@@ -206,6 +221,16 @@ def test_params_that_change_no_round_change_no_key(layout: Layout) -> None:
     other = declared(audit={"odd_size": 9.0, "seed": 1}, candidates={"engine": "ray"})
     assert outcomes(layout, other)[0].key == before.key
     assert outcomes(layout, declared(audit={"max_bits": 3}))[0].key != before.key
+
+
+def test_label_scores_count_where_they_decide_who_asks(layout: Layout) -> None:
+    folds = {"folds": 5}
+    assert outcomes(layout, declared(scores=folds))[0].key == outcomes(layout)[0].key
+    skipping = {"suspects": "skip"}
+    before = outcomes(layout, declared(boost=skipping))[0]
+    after = outcomes(layout, declared(boost=skipping, scores=folds))[0]
+    assert after.key != before.key
+    assert after.settings["scores.folds"] == "5"
 
 
 def test_a_changed_sheet_leaves_the_key_of_the_boost(layout: Layout) -> None:

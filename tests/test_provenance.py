@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from handmade_rounds import declared
 
 from databoost.data.files import write_text
 from databoost.errors import ParamsError
 from databoost.layout import Layout
-from databoost.provenance import EditedInputs, changed_params
+from databoost.provenance import EditedInputs, changed_params, stages_of
 
 LOCK = """\
 schema: '2.0'
@@ -55,11 +56,15 @@ def layout(tmp_path: Path) -> Layout:
     return layout
 
 
+def stages(*names: str) -> list[str]:
+    return stages_of(declared(), names)
+
+
 def test_agreeing_params(layout):
     write_text(
         layout.lock, LOCK.replace("epsilon: 1.0e-07", "epsilon: 1.0e-07\n          batch_size: 8")
     )
-    assert changed_params(layout, ["r00", "r01"]) == []
+    assert changed_params(layout, stages("r00", "r01")) == []
 
 
 def test_every_difference_is_told_once(layout):
@@ -69,7 +74,7 @@ def test_every_difference_is_told_once(layout):
         "split: {strategy: stratified, seed: 0, val_fraction: 0.2}\n"
         "train: {epochs: 20, epsilon: 1.0e-7, batch_size: 16}\n",
     )
-    assert changed_params(layout, ["r00", "r01"]) == [
+    assert changed_params(layout, stages("r00", "r01")) == [
         "evaluate: {'grid_images': 40} then, None now",
         "split.strategy: given then, stratified now",
         "split.val_fraction: None then, 0.2 now",
@@ -81,20 +86,25 @@ def test_every_difference_is_told_once(layout):
 
 def test_other_rounds_do_not_count(layout):
     write_text(layout.lock, LOCK)
-    assert changed_params(layout, []) == []
-    assert "train.epochs: 7 then, 100 now" in changed_params(layout, ["r02"])
+    assert changed_params(layout, stages()) == []
+    assert "train.epochs: 7 then, 100 now" in changed_params(layout, stages("r02"))
+
+
+def test_label_scores_count_where_they_decide_who_asks(layout):
+    assert "scores" not in stages("r00")
+    assert "scores" in stages_of(declared(boost={"suspects": "skip"}), ["r00"])
 
 
 def test_without_a_record_nothing_differs(layout):
-    assert changed_params(layout, ["r00"]) == []
+    assert changed_params(layout, stages("r00")) == []
     write_text(layout.lock, "")
-    assert changed_params(layout, ["r00"]) == []
+    assert changed_params(layout, stages("r00")) == []
 
 
 def test_a_damaged_record(layout):
     write_text(layout.lock, "stages: [")
     with pytest.raises(ParamsError, match=r"dvc\.lock is not readable YAML"):
-        changed_params(layout, ["r00"])
+        changed_params(layout, stages("r00"))
 
 
 PIPELINE = """\

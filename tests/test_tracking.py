@@ -177,6 +177,28 @@ def test_outputs_of_other_parameters_are_not_published(layout: Layout) -> None:
         publish(layout, declared())
 
 
+def test_params_edited_during_a_run_are_not_logged_with_it(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = "{params: {params.yaml: {boost: {neighbors: %d}}}}"
+    stages = f"boost@r01: {record % 10}, evaluate@r01: {record % 7}"
+    write_text(layout.lock, f"stages: {{{stages}}}\n")
+    write_text(layout.params, "boost: {neighbors: 5}\n")
+    write_text(layout.report, "<p>first</p>")
+    empty = (layout.root / "mlflow.db").read_bytes()
+    for publishing in (
+        lambda: publish_round(layout, declared(), "r01"),
+        lambda: publish_round(layout, declared(), "r01", with_attribution=True),
+        lambda: publish_report(layout, declared()),
+    ):
+        assert not publishing()
+        assert "boost.neighbors: 10 then, 5 now" in capsys.readouterr().err
+    assert (layout.root / "mlflow.db").read_bytes() == empty
+    write_text(layout.params, "boost: {neighbors: 10}\n")
+    assert publish_round(layout, declared(), "r01")  # its own record is that of its last run
+    assert not publish_round(layout, declared(), "r01", with_attribution=True)
+
+
 def test_rounds_published_one_by_one_end_like_all_at_once(layout: Layout) -> None:
     assert publish_round(layout, declared(), "r00")
     seen = Seen(layout)
@@ -407,13 +429,13 @@ def test_git_commit_and_whether_the_checkout_differs(layout: Layout) -> None:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     for name in ("params.yaml", "dvc.lock"):
-        write_bytes(layout.root / name, b"first")
+        write_bytes(layout.root / name, b"{}")
     git("init", "--quiet")
     git("add", "params.yaml", "dvc.lock")
     git("commit", "--quiet", "--message=start")
-    write_bytes(layout.root / "dvc.lock", b"written while stages run")
+    write_bytes(layout.root / "dvc.lock", b"stages: {}")
     publish_round(layout, declared(), "r00")
-    write_bytes(layout.root / "params.yaml", b"second")
+    write_bytes(layout.root / "params.yaml", b"# second")
     publish_round(layout, declared(), "r01")
     seen = Seen(layout)
     for run, dirty in zip([*seen.parents, *seen.children], ("false", "false", "true"), strict=True):

@@ -48,8 +48,9 @@ def study(file: Path, workers: int | None, output: Path | None) -> None:
 
     Intervals are 95%, over seeds and test images; those of one seed are over images alone. More
     than noise is a difference of two seeds or more whose interval leaves 0 out, and with which a
-    sign test over the images agrees. That holds for one comparison each: of 20 between arms that
-    do not differ, 1 is expected to look like more than noise.
+    sign test over the images (of late epochs, one by random signs) agrees. That holds for one
+    comparison each: of 20 between arms that do not differ, 1 is expected to look like more than
+    noise.
 
     \b
     Examples:

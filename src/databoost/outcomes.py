@@ -37,6 +37,7 @@ _ROUND_PARAMS: dict[str, Any] = {
 }
 _LONGEST_NAME = 250  # of a metric, in MLflow
 _PER_CLASS = "per_class_accuracy"
+_LATE = "val/late_accuracy"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Outcome:
         SHA-256 of the manifest.
     metrics
         By name: ``val/accuracy`` and the like for each split, ``val/late_accuracy`` (the mean over
-        late epochs, which the luck of picking one does not move), ``val/class/<label>`` (accuracy
+        late epochs, which the luck of picking one does not move; not where ``boost.mine_on`` is
+        ``half``, and the epochs saw the other half alone), ``val/class/<label>`` (accuracy
         of one class, 0 to 1), counts of the round, and how far train and val differ where r00 was
         split anew (``split/auc_before`` and ``split/auc_after``; 0.5: no difference).
     curve
@@ -128,8 +130,8 @@ def rounds_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``round``; ``n_train`` and ``n_additions``; the accuracy (0 to 1) of each split that is not
-        trained on; ``late_val``, the mean accuracy over late epochs; ``n_misclassified`` of the
-        validation images; ``stop``, why no round can follow.
+        trained on; ``late_val``, the mean accuracy over late epochs, where there is one;
+        ``n_misclassified`` of the validation images; ``stop``, why no round can follow.
     """
     rows = [
         {
@@ -141,7 +143,7 @@ def rounds_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
                 for split in SPLITS
                 if split != "train" and f"{split}/accuracy" in outcome.metrics
             },
-            "late_val": outcome.metrics["val/late_accuracy"],
+            **({"late_val": outcome.metrics[_LATE]} if _LATE in outcome.metrics else {}),
             "n_misclassified": int(outcome.metrics["val/n_misclassified"]),
             "stop": outcome.stop,
         }
@@ -173,7 +175,8 @@ def flat_params(params: Params) -> dict[str, str]:
 
     Texts stand as they are, everything else as JSON.
     """
-    sections = params.model_dump(mode="json", include=_ROUND_PARAMS)
+    scores = {"scores": True} if params.boost.suspects == "skip" else {}  # which decide who asks
+    sections = params.model_dump(mode="json", include=_ROUND_PARAMS | scores)
     return {
         f"{section}.{key}": value if isinstance(value, str) else json.dumps(value)
         for section, values in sections.items()
@@ -186,6 +189,9 @@ def _outcome(files: RoundLayout, params: Params) -> Outcome:
     boost = {"n_additions": 0} if is_first else read_json(files.boost)
     split = read_json(files.split) if is_first and files.split.exists() else {}
     curve = read_table(files.curve, CURVE)
+    late: float | None = curve["val_accuracy"].iloc[late_epochs(len(curve))].mean()
+    if params.boost.mine_on == "half":
+        late = None  # of the other half alone, while all else that is called val is of all of it
     named = flat_params(params)
     settings = json.dumps(named, sort_keys=True)
     made = [sha256_of(path) for path in (files.manifest, files.checkpoint)]
@@ -195,7 +201,7 @@ def _outcome(files: RoundLayout, params: Params) -> Outcome:
         _hash("round", settings, *made, *rest),
         _hash("boost", settings, *made),
         made[0],
-        _metrics(read_json(files.metrics), read_json(files.model_metrics), boost, split, curve),
+        _metrics(read_json(files.metrics), read_json(files.model_metrics), boost, split, late),
         curve,
         str(boost.get("stop") or ""),
         named,
@@ -207,7 +213,7 @@ def _metrics(
     model: dict[str, Any],
     boost: dict[str, Any],
     split: dict[str, Any],
-    curve: pd.DataFrame,
+    late_val: float | None,
 ) -> dict[str, float]:
     size = evaluation["size"]
     named = {
@@ -220,7 +226,7 @@ def _metrics(
         "n_additions": boost["n_additions"],
         "search_recall": boost.get("recall"),
         "mean_similarity": boost.get("mean_similarity"),
-        "val/late_accuracy": curve["val_accuracy"].iloc[late_epochs(len(curve))].mean(),
+        _LATE: late_val,
         "split/auc_before": split.get("before", {}).get("auc"),
         "split/auc_after": split.get("after", {}).get("auc"),
     }

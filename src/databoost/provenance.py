@@ -9,11 +9,14 @@ from typing import Any
 
 from databoost.data.files import sha256_of
 from databoost.layout import Layout
+from databoost.params import Params
 from databoost.yamlfile import read_yaml
 
 #: Stages that the outputs of a round come of; `flat_params` gives their parameters.
 _ONE_FOR_ALL_ROUNDS = ("ingest", "prepare", "candidates")
 _ONE_A_ROUND = ("boost", "train", "evaluate")
+#: The first snapshot comes of these alone.
+SNAPSHOT_STAGES = ("ingest", "prepare")
 
 
 class EditedInputs:
@@ -59,13 +62,20 @@ class EditedInputs:
         return {key: _value(values, key) for key in self._keys} | digests
 
 
-def changed_params(layout: Layout, names: Iterable[str]) -> list[str]:
-    """List what params.yaml holds otherwise than when the outputs of rounds were made.
+def stages_of(params: Params, names: Iterable[str]) -> list[str]:
+    """Name the stages of dvc.yaml that the outputs of these rounds come of."""
+    scores = ["scores"] if params.boost.suspects == "skip" else []
+    of_rounds = [f"{stage}@{name}" for name in names for stage in _ONE_A_ROUND]
+    return [*_ONE_FOR_ALL_ROUNDS, *scores, *of_rounds]
+
+
+def changed_params(layout: Layout, stages: Iterable[str]) -> list[str]:
+    """List what params.yaml holds otherwise than when the outputs of stages were made.
 
     Parameters
     ----------
-    names
-        Rounds.
+    stages
+        As dvc.yaml names them: ``train@r01``.
 
     Returns
     -------
@@ -82,10 +92,6 @@ def changed_params(layout: Layout, names: Iterable[str]) -> list[str]:
         return []
     recorded = (read_yaml(layout.lock) or {}).get("stages", {})
     values = read_yaml(layout.params)
-    stages = [
-        *_ONE_FOR_ALL_ROUNDS,
-        *(f"{stage}@{name}" for name in names for stage in _ONE_A_ROUND),
-    ]
     differences = {
         line
         for stage in stages

@@ -1,16 +1,18 @@
 """Rounds and report go to MLflow: after a stage, where nothing may fail for it, or when asked.
 
 All that is logged is read from DVC's outputs, so :func:`publish` fills an empty store from a
-checkout of the data.
+checkout of the data. Nothing is logged under parameters that it was not made with: somebody may
+edit params.yaml for the next run while this one goes on.
 """
 
+import sys
 from collections.abc import Collection
 
 from databoost.errors import DatasetError, ParamsError, TrackingError, listed
 from databoost.layout import Layout
 from databoost.outcomes import Outcome, need_complete, read_outcomes
 from databoost.params import Params, round_number
-from databoost.provenance import changed_params
+from databoost.provenance import changed_params, stages_of
 from databoost.stores import forget_warning, in_one_line, shown_uri, tracking_uri, warn_once
 from databoost.tracking import log_boost
 
@@ -21,7 +23,8 @@ def publish_round(
     """Log the round `name`, and earlier ones that this boost lacks; never fails for MLflow's sake.
 
     If the store is unreachable or fails, one warning goes to stderr, and none again from the same
-    process group (the same ``dvc repro``) about the same store until that store has answered.
+    process group (the same ``dvc repro``) about the same store until that store has answered. If
+    the rounds were made with other parameters than params.yaml holds, a warning says which.
 
     Parameters
     ----------
@@ -38,10 +41,16 @@ def publish_round(
     ------
     DatasetError
         If an output of the round, or of r00, is missing.
+    ParamsError
+        If params.yaml or dvc.lock is not readable YAML.
     """
     need_complete(layout, {"r00", name})
     names = [other for other in params.rounds if round_number(other) <= round_number(name)]
     outcomes = read_outcomes(layout, params, names)
+    # What is recorded of a stage that still runs is its last run.
+    running = "" if with_attribution else f"evaluate@{name}"
+    if not _is_as_made(layout, params, names, running):
+        return False
     attributed = [name] if with_attribution else []
     return publish_outcomes(layout, params, outcomes, attributed=attributed)
 
@@ -94,10 +103,14 @@ def publish_report(layout: Layout, params: Params) -> bool:
     ------
     DatasetError
         If an output of a declared round, or the report, is missing.
+    ParamsError
+        If params.yaml or dvc.lock is not readable YAML.
     """
     need_complete(layout, params.rounds)
     if not layout.report.exists():
         raise DatasetError(f"{layout.report} is missing; `dvc repro report` makes it")
+    if not _is_as_made(layout, params, params.rounds):
+        return False
     outcomes = read_outcomes(layout, params, params.rounds)
     uri = tracking_uri(layout)
     try:
@@ -129,7 +142,7 @@ def publish(layout: Layout, params: Params) -> list[str]:
         If the store does not answer, or fails.
     """
     need_complete(layout, {"r00"})
-    changes = changed_params(layout, params.rounds)
+    changes = changed_params(layout, stages_of(params, params.rounds))
     if changes:
         raise ParamsError(
             "the outputs were made with other parameters than params.yaml holds; `dvc repro` makes "
@@ -152,3 +165,16 @@ def publish(layout: Layout, params: Params) -> list[str]:
             f"MLflow at {uri} failed: {in_one_line(error)}; `databoost publish` once more goes on "
             "from here"
         ) from error
+
+
+def _is_as_made(layout: Layout, params: Params, names: Collection[str], running: str = "") -> bool:
+    stages = [stage for stage in stages_of(params, names) if stage != running]
+    changes = changed_params(layout, stages)
+    if changes:
+        print(
+            "warning: not logged to MLflow: params.yaml holds other values than the rounds were "
+            f"made with ({', '.join(changes)}). Nothing is lost: restore them, or `dvc repro`, and "
+            "`databoost publish` logs every round",
+            file=sys.stderr,
+        )
+    return not changes

@@ -7,7 +7,7 @@ import torch
 from handmade_rounds import MANIFEST_HEADER, RAW_ROWS, declared
 
 from databoost.data.files import write_bytes, write_text
-from databoost.errors import DatasetError, WeightsError
+from databoost.errors import DatasetError, ParamsError, WeightsError
 from databoost.layout import Layout
 from databoost.params import Params
 from databoost.study.jobs import Job, read_order, write_order
@@ -202,6 +202,17 @@ def test_results_of_other_code_and_other_machines_are_not_taken_for_these(
     assert not names & {job.name for job in planned(layout, arms=arms)}
 
 
+def test_another_onnx_runtime_embeds_anew(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    (layout.root / "encoder.onnx").write_bytes(b"one")
+    onnx = {"embedding.architecture": "onnx", "embedding.weights": "encoder.onnx"}
+    before = planned(layout, arms={"near": {}, "encoder": onnx}, seeds=[0])
+    monkeypatch.setattr("databoost.study.planner.version", lambda _: "0.1")
+    after = planned(layout, arms={"near": {}, "encoder": onnx}, seeds=[0])
+    assert {job.name for job in before} & {job.name for job in after} == {
+        job.name for job in before if job.kind == "r00" or job.arm == "near"
+    }
+
+
 def test_a_precision_counts_as_what_it_is_settled_to(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +259,28 @@ def test_the_start_is_a_copy_that_the_project_does_not_reach(layout: Layout) -> 
     assert copy.read_bytes() != image.read_bytes()
     assert (start.heldout / "test/i/t1.png").exists()
     assert start.classes.exists()
+
+
+def test_what_changes_no_round_renames_none(layout: Layout) -> None:
+    others = declared(
+        audit={"odd_size": 9.0}, candidates={"engine": "ray"}, evaluate={"grid_images": 60}
+    )
+    assert [job.name for job in planned(layout, others)] == [job.name for job in planned(layout)]
+
+
+def test_the_start_is_told_of_by_what_it_was_made_with(layout: Layout) -> None:
+    recorded = "{params: {params.yaml: {split: {strategy: given}}}}"
+    write_text(layout.lock, f"stages: {{prepare: {recorded}}}\n")
+    write_text(layout.params, "split: {strategy: stratified}\n")
+    stratified = declared(split={"strategy": "stratified"})
+    with pytest.raises(ParamsError, match=r"r00 was made with(.|\n)*strategy: given then, strat"):
+        planned(layout, stratified)
+    write_text(layout.params, "split: {strategy: given}\n")
+    before = planned(layout)
+    write_text(layout.params, "split: {strategy: stratified}\n")
+    after = planned(layout, stratified)
+    assert [job.name for job in after] == [job.name for job in before]
+    assert {job.params.split.strategy for job in after} == {"given"}
 
 
 def test_newest_features_are_named_by_the_round_before(layout: Layout) -> None:

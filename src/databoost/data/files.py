@@ -82,7 +82,8 @@ def sha256_of(path: Path) -> str:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder to fill, which takes the place of `folder` when the block ends well.
 
-    When the block raises, what was filled is removed and `folder` stays as it was.
+    When the block raises, what was filled is removed and `folder` stays as it was. What was filled
+    is on the disk before it takes the name: after a power cut, a folder that is there is whole.
 
     >>> with whole_folder(Path("model")) as part:  # doctest: +SKIP
     ...     write_text(part / "curve.csv", "epoch")
@@ -95,5 +96,6 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+    os.sync()
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)

@@ -4,9 +4,9 @@ A job whose arm, seed, parameters or start changes has another name and is done 
 not change is found done. r00 is trained once for all arms whose training is the same. Candidates
 are embedded once for all arms whose candidates and embedder are the same, and not at all for one
 that looks at no vectors: a random control waits for no embedder. Every round after that is a job,
-whose name counts the round that it is made from: two studies that begin with the same rounds share
-them. The name counts PyTorch's version, the device and the precision too, as digits depend on them;
-where the study's folder and the project lie it does not count.
+whose name counts the round that it is made from, so that a study that is extended keeps the rounds
+it has. The name counts PyTorch's version, the device and the precision too, as digits depend on
+them; where the study's folder and the project lie it does not count.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ import torch
 from databoost.additions import needs_vectors
 from databoost.candidates.embedding import pick_precision
 from databoost.data.datasets import read_manifest
-from databoost.data.files import sha256_of, whole_folder, write_bytes
-from databoost.errors import DatasetError, ParamsError, WeightsError
+from databoost.data.files import read_json, sha256_of, whole_folder, write_bytes, write_json
+from databoost.errors import DatasetError, ParamsError, WeightsError, listed
 from databoost.layout import Layout
 from databoost.model.evaluation import pick_device
-from databoost.params import Params, round_name, round_number
+from databoost.params import Params, parse_params, round_name, round_number
+from databoost.provenance import SNAPSHOT_STAGES, changed_params
 from databoost.sections import TrainParams
 from databoost.study.jobs import Chain, Job
 from databoost.study.places import StudyPlaces
@@ -34,6 +36,9 @@ from databoost.study.plan import FIRST, PREVIOUS, ROUNDS, SECTIONS, Study, arm_p
 
 #: Part of every job's name. Raise it with any change of the code that changes what a job computes.
 RESULT_VERSION = 4
+#: Sections that say how the first snapshot was made; a study logs them and changes none.
+_OF_THE_START = ("data", "synthetic", "split", "audit")
+_MADE_WITH = "made_with.json"
 
 
 @dataclass(frozen=True)
@@ -55,22 +60,26 @@ class Plan:
 def plan_jobs(layout: Layout, params: Params, study: Study, places: StudyPlaces) -> Plan:
     """Work out the jobs of a study.
 
-    The project's r00, classes and held-out images are copied, so that the project may go on.
+    The project's r00, classes and held-out images are copied, with the parameters that they were
+    made with, so that the project may go on.
 
     Raises
     ------
     DatasetError
         If the project has no complete r00, no test image, or no label scores where an arm asks for
         them.
+    ParamsError
+        If params.yaml holds other values than r00 was made with.
     WeightsError
         If a weights file is missing.
     """
+    start = _freeze(layout, params, places)
+    params = _with_made(params, start)
     every = [
         (arm, seed, _with_weights(layout, arm_params(study, params, arm, seed)))
         for seed in study.seeds
         for arm in study.arms
     ]
-    start = _freeze(layout, places)
     is_asked_for = any(own.boost.suspects == "skip" for _, _, own in every)
     scores = _freeze_scores(layout, places) if is_asked_for else None
     planner = _Planner(places, start, study.schedule, scores)
@@ -110,15 +119,17 @@ class _Planner:
         own = Job(
             "", "round", Path(), self.start, first, arm, seed, base=r00.root, needs=(r00.name,)
         )
-        sections = [name for name in SECTIONS if name != "boost"]
+        # Of no effect on what a round is: who draws the candidates, and how many are pictured.
+        del dumped["candidates"]["engine"]
+        sections = [name for name in SECTIONS if name not in ("boost", "evaluate")]
         if not needs_vectors(params.boost):
             sections = [name for name in sections if name not in ("embedding", "search")]
         else:
-            policy = {key: value for key, value in dumped["candidates"].items() if key != "engine"}
             index = [params.search.method, params.search.trees, params.search.seed]
             weights = embedder | {"weights": embedder["weights"].replace(PREVIOUS, FIRST)}
             pixels = r00.name if weights["weights"].startswith(ROUNDS) else ""
-            key = [policy, weights, index, pixels, machine]
+            runtime = version("onnxruntime") if params.embedding.architecture == "onnx" else ""
+            key = [dumped["candidates"], weights, index, pixels, machine, runtime]
             mined = self._job(replace(own, kind="candidates"), "candidates", key)
             own = replace(own, candidates=mined.root, needs=(r00.name, mined.name))
         key = [[dumped[name] for name in sections], own.needs, machine]
@@ -172,7 +183,7 @@ def _with_weights(layout: Layout, params: Params) -> Params:
     return params.model_copy(update={"embedding": embedding})
 
 
-def _freeze(layout: Layout, places: StudyPlaces) -> Path:
+def _freeze(layout: Layout, params: Params, places: StudyPlaces) -> Path:
     r00 = layout.round("r00")
     read_manifest(r00.manifest, r00.dataset)
     heldout = read_manifest(layout.heldout_manifest, layout.heldout)
@@ -184,12 +195,25 @@ def _freeze(layout: Layout, places: StudyPlaces) -> Path:
     files = [r00.manifest, layout.heldout_manifest, layout.classes]
     key = _hash(*(sha256_of(path) for path in files))
     folder = places.start(key)
-    if not folder.exists():
+    if not (folder / _MADE_WITH).exists():
+        if changes := changed_params(layout, SNAPSHOT_STAGES):
+            raise ParamsError(
+                "r00 was made with other parameters than params.yaml holds; `dvc repro` makes it "
+                f"anew, or restore them:{listed(changes)}"
+            )
+        made = params.model_dump(mode="json", include=set(_OF_THE_START))
         with whole_folder(folder) as part:
+            write_json(part / _MADE_WITH, made)
             copy = Layout(part)
             for path in (*files, r00.dataset, layout.heldout):
                 _copy(path, copy.root / path.relative_to(layout.root))
     return folder
+
+
+def _with_made(params: Params, start: Path) -> Params:
+    """Have the first snapshot's parameters be those that it was made with."""
+    made = read_json(start / _MADE_WITH)
+    return parse_params(params.model_dump(mode="json") | made, str(start / _MADE_WITH))
 
 
 def _freeze_scores(layout: Layout, places: StudyPlaces) -> Path:
