@@ -141,6 +141,24 @@ def test_windows_line_ends_a_mark_and_further_columns_stay() -> None:
     assert added == text.removesuffix("\r\n") + '"a ""b"", c",b,delete,,\r\n'
 
 
+def test_further_columns_stay_when_a_line_of_another_action_takes_its_place() -> None:
+    text = "image_id,action,value,reason,who\na,relabel,v,x,me\nb,move,val,,you\n"
+    change = Change("a", (Correction("relabel", "v", "x"),), (DELETE,))
+    changed = rewritten(text, [change])
+    assert changed == "image_id,action,value,reason,who\nb,move,val,,you\na,delete,,,me\n"
+    undone = rewritten(changed, backwards([change]))
+    assert sorted(undone.splitlines()) == sorted(text.splitlines())
+
+
+def test_each_of_several_new_lines_is_like_one_that_it_replaces() -> None:
+    header = "image_id,action,value,reason,who\n"
+    change = Change("a", (MOVE_VAL, RELABEL_V), (DELETE,))
+    changed = rewritten(f"{header}a,move,val,,me\na,relabel,v,,you\n", [change])
+    assert changed == f"{header}a,delete,,,me\n"
+    undone = rewritten(changed, backwards([change]))
+    assert undone == f"{header}a,move,val,,me\na,relabel,v,,me\n"
+
+
 @pytest.mark.parametrize("text", ["", "\n", ",,\n"])
 def test_an_empty_ledger_gets_its_header(text: str) -> None:
     assert rewritten(text, [Change("b", (), (DELETE,))]) == HEADER + "b,delete,,\n"

@@ -132,7 +132,8 @@ def changes_by(
 def rewritten(text: str, changes: Iterable[Change]) -> str:
     """Apply changes to the text of the ledger.
 
-    Other lines, further columns, blank lines, the line ends and a byte order mark stay.
+    Other lines, blank lines, the line ends and a byte order mark stay, and so do further columns:
+    a line that takes the place of others of its image has theirs.
 
     Parameters
     ----------
@@ -151,6 +152,7 @@ def rewritten(text: str, changes: Iterable[Change]) -> str:
     place = {column: header.index(column) for column in _COLUMNS}
     left = {change.image_id: list(change.after) for change in changes}
     kept = rows[: first + 1]
+    dropped: dict[str, list[list[str]]] = {}
     for row in rows[first + 1 :]:
         image_id = row[place["image_id"]].strip() if len(row) == len(header) else ""
         if image_id not in left:
@@ -161,10 +163,14 @@ def rewritten(text: str, changes: Iterable[Change]) -> str:
         if line is not None:
             left[image_id].remove(line)
             kept.append(_row(row, place, image_id, line))
+        else:
+            dropped.setdefault(image_id, []).append(row)
     while not any(cell.strip() for cell in kept[-1]):  # new lines follow the last one
         kept.pop()
     for image_id, lines in left.items():
-        kept += [_row([""] * len(header), place, image_id, line) for line in lines]
+        like = dropped.get(image_id, [[""] * len(header)])
+        like += like[-1:] * len(lines)
+        kept += [_row(row, place, image_id, line) for row, line in zip(like, lines, strict=False)]
     return mark + _text(kept, newline)
 
 

@@ -12,6 +12,8 @@ from databoost.audit.crossvalidation import (
     Fold,
     cross_validate,
     dynamics,
+    fold_numbers,
+    is_label_seen,
     mean_dynamics,
     stratified_folds,
 )
@@ -54,6 +56,19 @@ def test_folds_need_groups() -> None:
         stratified_folds(labels, 3, seed=0, groups=np.array([0, 0, 1, 1]))
     with pytest.raises(DatasetError, match="2 groups are given for 4 images"):
         stratified_folds(labels, 2, seed=0, groups=np.array([0, 1]))
+
+
+def test_a_class_of_one_fold_is_seen_by_no_model() -> None:
+    labels, folds = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 2, 1, 1, 1, 0])
+    assert is_label_seen(labels, folds).tolist() == [True] * 2 + [False] * 4
+    labels[2] = 2  # then both images of 2 lie in a fold of their own
+    assert is_label_seen(labels, folds).tolist() == [True] * 3 + [False] * 2 + [True]
+
+
+def test_folds_are_numbered() -> None:
+    nothing = np.zeros((1, 0, 2), dtype=np.float32)
+    folds = [Fold(np.array(heldout), nothing) for heldout in ([3, 0], [1], [2, 4])]
+    assert fold_numbers(folds).tolist() == [0, 1, 2, 0, 2]
 
 
 def test_every_image_is_judged_once_by_a_model_that_never_saw_it(tmp_path: Path) -> None:

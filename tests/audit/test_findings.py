@@ -122,7 +122,8 @@ def test_the_figures():
     findings = order_findings(
         [image_findings(IMAGES, np.zeros(4), np.full(4, 50), np.full(4, 50), RULES)]
     )
-    figures = audit_figures(findings, IMAGES, 2, ShiftResult(0.61234, 0.5, 0.7, 0.01, 2, 1))
+    figures = audit_figures(findings, IMAGES, 2, ShiftResult(0.61234, 0.5, 0.7, 0.01, 2, 1), 7)
+    assert figures["n_near_duplicate_pairs"] == 7
     assert list(figures["findings"]) == list(KINDS)
     assert {kind: n for kind, n in figures["findings"].items() if n} == {
         "blank": 4,
@@ -135,4 +136,4 @@ def test_the_figures():
         "test": {"i": 1},
     }
     assert figures["train_val_difference"]["auc"] == 0.6123
-    assert "train_val_difference" not in audit_figures(findings, IMAGES, 0, None)
+    assert "train_val_difference" not in audit_figures(findings, IMAGES, 0, None, 0)

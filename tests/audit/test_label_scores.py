@@ -162,6 +162,30 @@ def test_the_mean_of_the_epochs_stands_for_them_to_the_bit() -> None:
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
+def test_a_label_that_no_model_knows_is_no_issue_and_moves_no_rank() -> None:
+    random = np.random.default_rng(0)
+    ids = [f"{number:02}" for number in range(30)]
+    labels = ["i", "v"] * 15
+    manifest = pd.DataFrame({"image_id": ids, "path": ids, "split": "val", "label": labels})
+    said = np.log(random.dirichlet([1, 1, 0.01], (1, 30)))
+    kernel, similarity = random.random((30, 3)) * [1, 1, 0.01], random.random(30)
+    classes = ["i", "v", "z"]
+    manifest.loc[7, "label"] = "z"
+    is_judged = np.arange(30) != 7
+    table = score_labels(manifest, classes, said, kernel, similarity, is_judged)
+    (unknown,) = table[table["label"] == "z"].to_dict("records")
+    assert unknown["label_score"] == 0.5
+    assert unknown["suggested_label"] == "z"
+    assert not unknown["is_label_issue"]
+    alone = score_labels(
+        manifest[is_judged], classes, said[:, is_judged], kernel[is_judged], similarity[is_judged]
+    )
+    columns = ["image_id", "label_score", "suggested_label", "is_label_issue"]
+    others = table.loc[table["label"] != "z", columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, alone[columns])
+    assert alone["is_label_issue"].any()
+
+
 def test_one_class_has_no_label_issue() -> None:
     manifest = pd.DataFrame(
         {"image_id": ["a", "b"], "path": ["a", "b"], "split": "val", "label": "i"}

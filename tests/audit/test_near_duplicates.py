@@ -11,7 +11,13 @@ import pytest
 from projects import REPOSITORY
 
 from databoost.audit import near_duplicates
-from databoost.audit.near_duplicates import Fingerprints, find_pairs, fingerprint, group_pairs
+from databoost.audit.near_duplicates import (
+    Fingerprints,
+    find_pairs,
+    fingerprint,
+    group_pairs,
+    pairs_to_list,
+)
 from databoost.data.images import Pixels
 from databoost.params import read_params
 
@@ -104,6 +110,35 @@ def test_colour_and_grey_of_one_picture_are_near() -> None:
 def test_pairs_of_pairs_are_one_group() -> None:
     pairs = pd.DataFrame({"first": [1, 2, 0], "second": [4, 4, 5]})
     assert group_pairs(pairs, 7).tolist() == [0, 1, 1, 2, 1, 0, 3]
+
+
+def all_pairs(*groups: list[int]) -> pd.DataFrame:
+    """Every pair within the groups, of a random similarity that several pairs share."""
+    ends = [pair for group in groups for pair in combinations(group, 2)]
+    similarity = np.random.default_rng(0).integers(950, 1000, len(ends)) / 1000
+    pairs = pd.DataFrame(ends, columns=["first", "second"]).assign(similarity=similarity)
+    return pairs.sort_values(["first", "second"], ignore_index=True)
+
+
+def test_of_many_frames_each_ones_nearest_are_listed() -> None:
+    pairs = all_pairs(list(range(0, 80, 2)), [1, 3, 5, 7, 9])
+    groups = group_pairs(pairs, 80)
+    splits = np.array(["train", "train", "val", "test"], dtype=object)[np.arange(80) // 3 % 4]
+    listed = pairs_to_list(pairs, groups, splits)
+    expected = set(pairs.index[pairs["first"] % 2 == 1])  # of the five images every pair
+    for image in range(0, 80, 2):
+        own = pairs[(pairs["first"] == image) | (pairs["second"] == image)]
+        for rows in (own, own[splits[own["first"]] != splits[own["second"]]]):
+            expected.add(rows.index[rows["similarity"].argmax()])
+    assert listed.equals(pairs.loc[sorted(expected)])
+    assert len(listed) <= 2 * 45
+
+
+def test_pairs_without_an_other_split_and_no_pairs_at_all() -> None:
+    pairs = all_pairs(list(range(7)))
+    train = np.array(["train"] * 7, dtype=object)
+    assert 0 < len(pairs_to_list(pairs, np.zeros(7, dtype=np.int64), train)) <= 7
+    assert len(pairs_to_list(pairs[:0], np.arange(7), train)) == 0
 
 
 def test_images_are_looked_at_one_by_one() -> None:

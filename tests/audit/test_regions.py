@@ -61,6 +61,23 @@ def test_the_probability_is_exact() -> None:
     assert uncovered_regions(crowds(10, 10), is_val, labels, names(20), 0, 10, 0.06) == []
 
 
+def test_the_probability_is_that_of_a_random_split_within_each_label() -> None:
+    # Six i and four v in one region, four and six in the other, which has all validation images.
+    labels = np.array(["i"] * 6 + ["v"] * 4 + ["i"] * 4 + ["v"] * 6, dtype=object)
+    is_val = np.zeros(20, dtype=bool)
+    is_val[[10, 11, 12, 14, 15, 16]] = True  # three of ten i, three of ten v
+    found = uncovered_regions(crowds(10, 10), is_val, labels, names(20), 0, 10, level=1.0)
+    none_here = comb(7, 6) / comb(10, 6) * comb(7, 4) / comb(10, 4)
+    assert [one.p_value for one in found] == pytest.approx([4 * none_here] * 2)
+
+
+def test_many_images_make_larger_regions_and_no_more_than_200() -> None:
+    features = np.random.default_rng(0).normal(size=(260, 2)).astype(np.float32)
+    labels = np.array(["i"] * 260, dtype=object)
+    found = uncovered_regions(features, np.arange(260) < 60, labels, names(260), 0, 1, 1.0)
+    assert sorted(one.number for one in found) == list(range(200))
+
+
 def test_class_proportions_make_no_region() -> None:
     # All validation images are of one class, which is a region of its own.
     is_val = np.array([False] * 50 + [True] * 25 + [False] * 25)

@@ -270,6 +270,14 @@ def test_a_snapshot_that_cannot_be_trained_on(paths: list[str], message: str) ->
         check_usable(manifest(*paths))
 
 
+def test_what_is_advised_fits_the_strategy() -> None:
+    with pytest.raises(DatasetError, match="lacks: v; give more images of them, move some") as told:
+        check_usable(manifest("train/i/a.png", "val/v/b.png"), "stratified")
+    assert "split.strategy: stratified" not in str(told.value)
+    with pytest.raises(DatasetError, match=r"left in val; .* near-duplicates stay together"):
+        check_usable(manifest("train/i/a.png"), "matched")
+
+
 def test_a_dataset_holds_the_files_of_its_manifest_alone(tmp_path: Path) -> None:
     folder = tmp_path / "dataset"
     write_dataset(manifest("train/i/old.png"), folder, lambda image_id: b"old")

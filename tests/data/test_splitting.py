@@ -1,9 +1,12 @@
 """Splitting again: by class, by group, by looks, around what a person has moved."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from databoost.data import splitting
 from databoost.data.splitting import apply_sides, choose_sides, pool_of, with_offspring
 from databoost.sections import SplitParams
 
@@ -115,6 +118,69 @@ def test_two_groups_that_fill_a_class_lie_on_two_sides() -> None:
     for seed in range(5):
         assert choose_sides(images, split(0.1, seed), groups).sum() == 5
         assert choose_sides(images, split(0.9, seed), groups).sum() == 5
+
+
+@pytest.mark.parametrize("features", [None, on_a_circle(106)])
+def test_a_group_too_large_for_validation_is_left_in_train(features: np.ndarray | None) -> None:
+    # 90 of the 100 images of i are one group, and so are all six of v.
+    images = pool(*["i"] * 100, *["v"] * 6)
+    groups = np.concatenate([np.repeat(900, 90), np.arange(10), np.repeat(901, 6)])
+    for seed in range(40):
+        chosen = choose_sides(images, split(0.25, seed), groups, features)
+        assert np.flatnonzero(chosen).tolist() == list(range(90, 100))
+
+
+def test_of_two_groups_too_large_for_validation_the_smaller_one_is_taken() -> None:
+    groups = np.repeat([0, 1], [60, 40])
+    for seed in range(10):
+        chosen = choose_sides(pool(*["i"] * 100), split(0.2, seed), groups)
+        assert np.flatnonzero(chosen).tolist() == list(range(60, 100))
+
+
+def plain_pivotal(
+    chance: np.ndarray, vectors: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw as ``matched`` does, comparing with a copy of all that are open in every step."""
+    is_open = (chance > 1e-9) & (chance < 1 - 1e-9)
+    for one in generator.permutation(len(chance)):
+        while is_open[one]:
+            is_open[one] = False
+            others = np.flatnonzero(is_open)
+            if len(others) == 0:
+                chance[one] = float(generator.random() < chance[one])
+                break
+            near = vectors[others]
+            other = others[((near**2).sum(axis=1) - 2 * near @ vectors[one]).argmin()]
+            up, down = min(1 - chance[one], chance[other]), min(chance[one], 1 - chance[other])
+            step = up if generator.random() * (up + down) < down else -down
+            chance[one] += step
+            chance[other] -= step
+            for unit in (one, other):
+                is_open[unit] = 1e-9 < chance[unit] < 1 - 1e-9
+    return chance > 0.5
+
+
+def test_matched_draws_what_comparing_with_all_that_are_open_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    looks = random.normal(size=(300, 20)).astype(np.float32)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    images = pool(*["i"] * 200, *["v"] * 100)
+    groups = random.integers(0, 220, 300)  # of up to six images
+    drawn = [choose_sides(images, split(0.25, seed), groups, looks) for seed in range(10)]
+    monkeypatch.setattr(splitting, "_pivotal", plain_pivotal)
+    for seed, chosen in enumerate(drawn):
+        assert np.array_equal(chosen, choose_sides(images, split(0.25, seed), groups, looks))
+
+
+def test_matched_copies_no_vectors_in_its_steps() -> None:
+    looks = np.random.default_rng(0).normal(size=(200, 500))
+    tracemalloc.start()
+    splitting._pivotal(np.full(200, 0.25), looks, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * looks.nbytes  # their squares, once
 
 
 def test_matched_takes_one_of_each_pair_of_lookalikes() -> None:

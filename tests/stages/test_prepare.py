@@ -8,7 +8,7 @@ from projects import Project
 
 from databoost.data.files import read_json, write_text
 from databoost.data.tablefiles import read_table
-from databoost.data.tables import MANIFEST
+from databoost.data.tables import MANIFEST, RAW_INDEX
 from databoost.layout import Layout
 
 
@@ -20,6 +20,18 @@ def test_a_given_split_is_kept_and_no_image_is_compared(project: Project) -> Non
     told = project.run_stages("ingest", "prepare")
     assert "told apart" not in told
     assert read_json(Layout(project.folder).round("r00").split) == {"strategy": "given"}
+
+
+def test_a_new_split_that_cannot_be_trained_on_does_not_advise_itself(project: Project) -> None:
+    project.run_stages("ingest")
+    raw = read_table(Layout(project.folder).raw_index, RAW_INDEX)
+    ours = raw[raw["split"].isin(["train", "val"]) & (raw["label"] == "i")]
+    lines = [f"{image_id},move,val,\n" for image_id in sorted(set(ours["image_id"]))]
+    ledger = "image_id,action,value,reason\n" + "".join(lines)
+    write_text(Layout(project.folder).corrections, ledger)
+    project.set(split__strategy="stratified")
+    told = project.run("databoost", "prepare", check=False).stderr
+    assert "validation has classes that training lacks: i; give more images" in told
 
 
 @pytest.mark.slow

@@ -82,6 +82,22 @@ def test_many_copies_of_few_drawings_are_scored(
     assert not any((layout.state / "scores").iterdir())
 
 
+def test_a_class_of_one_image_is_not_judged(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    r00 = layout.round("r00")
+    manifest = read_table(r00.manifest, MANIFEST)
+    manifest.loc[5, "label"] = "x"
+    write_table(r00.manifest, manifest, MANIFEST)
+    write_text(layout.classes, "label\ni\nv\nx\n")
+    scores(layout, small_params())
+    table = read_table(layout.scores, SCORES).set_index("image_id")
+    row = table.loc[manifest.loc[5, "image_id"]]
+    assert (row["label_score"], row["suggested_label"], row["is_label_issue"]) == (0.5, "x", False)
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1].startswith("1 label(s) could not be judged: all images of their class (x) lie")
+
+
 def test_each_label_stands_with_the_image_of_its_row(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,27 @@ def stratified_folds(
     return fold_of_group[members]
 
 
+def is_label_seen(
+    labels: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Tell whose class the model of its fold has seen: (N,) bool.
+
+    A class of one image, or of one group, lies in one fold, and that fold's model cannot know it.
+
+    Parameters
+    ----------
+    labels, folds
+        (N,) class and fold of each image.
+
+    >>> is_label_seen(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 0])).tolist()
+    [True, True, False, False]
+    """
+    counts = np.zeros((folds.max() + 1, labels.max() + 1), dtype=np.int64)
+    np.add.at(counts, (folds, labels), 1)
+    is_seen: npt.NDArray[np.bool_] = counts.sum(axis=0)[labels] > counts[folds, labels]
+    return is_seen
+
+
 def cross_validate(
     examples: Examples,
     n_classes: int,
@@ -163,6 +184,14 @@ def cross_validate(
                 write_bytes(path, _packed(fold))
             found.append(fold)
     return found
+
+
+def fold_numbers(folds: Sequence[Fold]) -> npt.NDArray[np.int64]:
+    """Give the number of each image's fold: (N,) int64."""
+    numbers = np.empty(sum(len(fold.heldout) for fold in folds), dtype=np.int64)
+    for number, fold in enumerate(folds):
+        numbers[fold.heldout] = number
+    return numbers
 
 
 def dynamics(folds: Sequence[Fold]) -> npt.NDArray[np.float32]:

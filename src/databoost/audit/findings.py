@@ -99,7 +99,7 @@ def near_findings(images: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     images
         ``RAW_INDEX`` rows, each image once.
     pairs
-        Positions among them, as :func:`~databoost.audit.near_duplicates.find_pairs` gives them.
+        Positions among them, chosen by :func:`~databoost.audit.near_duplicates.pairs_to_list`.
     """
     here = images.iloc[pairs["first"].to_numpy()].reset_index(drop=True)
     there = images.iloc[pairs["second"].to_numpy()].reset_index(drop=True)
@@ -120,7 +120,8 @@ def region_findings(regions: Sequence[Region], images: pd.DataFrame) -> pd.DataF
     Parameters
     ----------
     images
-        Rows with ``image_id``, ``path``, ``split`` and ``label``, each image once.
+        Rows with ``image_id``, ``path``, ``split`` and ``label``, each image once, split and
+        labelled as the regions were found.
     """
     by_id = images.set_index("image_id", drop=False)
     found = [FINDINGS.empty()]
@@ -155,6 +156,7 @@ def audit_figures(
     images: pd.DataFrame,
     n_regions: int,
     shift: ShiftResult | None,
+    n_pairs: int,
 ) -> dict[str, Any]:
     """Sum an audit up.
 
@@ -168,12 +170,15 @@ def audit_figures(
         Uneven regions, each of which has several rows in `findings`.
     shift
         How far train and val differ; None if it could not be measured.
+    n_pairs
+        Pairs of near-duplicates, not all of which `findings` lists.
 
     Returns
     -------
     dict
-        ``findings`` (number by kind), ``n_images`` by split, ``class_balance`` (images by split and
-        class), and ``train_val_difference`` if it was measured.
+        ``findings`` (number by kind), ``n_near_duplicate_pairs``, ``n_images`` by split,
+        ``class_balance`` (images by split and class), and ``train_val_difference`` if it was
+        measured.
     """
     counts = findings["finding"].value_counts()
     numbers = {kind: int(counts.get(kind, 0)) for kind in KINDS} | {"uneven region": n_regions}
@@ -190,6 +195,7 @@ def audit_figures(
     }
     return {
         "findings": numbers,
+        "n_near_duplicate_pairs": n_pairs,
         "n_images": {split: sum(balance[split].values()) for split in splits},
         "class_balance": balance,
         **({"train_val_difference": shift.metrics()} if shift else {}),

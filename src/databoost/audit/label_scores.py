@@ -21,6 +21,7 @@ _RIDGE = 0.3
 #: How sharply kernel scores become probabilities.
 _SHARPNESS = 6.0
 _DECIMALS = 6
+_UNJUDGED = 0.5  # the label score where nothing is known: the mean of all ranks
 _BLOCK = 1024
 #: Images that span the kernel at most, and what keeps their own matrix invertible.
 _LANDMARKS = 4096
@@ -121,6 +122,7 @@ def score_labels(
     log_probabilities: npt.NDArray[np.float32] | Numbers,
     kernel: Numbers,
     similarity: Numbers,
+    is_judged: npt.NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
     """Join the judges into one table.
 
@@ -133,30 +135,38 @@ def score_labels(
         :func:`~databoost.audit.crossvalidation.mean_dynamics`.
     kernel, similarity
         Of :func:`kernel_scores` and :func:`neighbour_similarity`.
+    is_judged
+        (N,) bool, False where a judge cannot know the image's class
+        (:func:`~databoost.audit.crossvalidation.is_label_seen`): such a label is no issue, has
+        score 0.5 and is suggested itself. None: every image is judged.
 
     Returns
     -------
     pandas.DataFrame
-        ``SCORES``, worst `label_score` first. `label_score` is a rank, 0 (worst) to 1, and so is
-        `outlier_score`, which joins it with the rank of the similarity: a picture of no class is
-        like no other, and no label fits it;
+        ``SCORES``, worst `label_score` first. `label_score` is a rank among the judged images, 0
+        (worst) to 1, and so is `outlier_score`, which joins it with the rank of the similarity: a
+        picture of no class is like no other, and no label fits it;
         `is_label_issue` is cleanlab's verdict on the averaged probabilities, where another
         label is more likely than the given one; `is_outlier_issue` is Tukey's fence.
     """
     labels = label_positions(manifest["label"], classes)
     rows = np.arange(len(labels))
+    judged = rows if is_judged is None else np.flatnonzero(is_judged)
     averaged = log_probabilities.mean(axis=0, dtype=np.float64)
     network_margin, kernel_margin = (label_margins(s, labels) for s in (averaged, kernel))
     probabilities = (_softmax(averaged) + _softmax(_SHARPNESS * kernel)) / 2
-    suggested = probabilities.argmax(axis=1)
-    score = (_rank(network_margin) + _rank(kernel_margin)) / 2
+    suggested, score = labels.copy(), np.full(len(labels), _UNJUDGED)
+    is_issue = np.zeros(len(labels), dtype=np.bool_)
+    suggested[judged] = probabilities[judged].argmax(axis=1)
+    score[judged] = (_rank(network_margin[judged]) + _rank(kernel_margin[judged])) / 2
+    is_issue[judged] = _label_issues(labels[judged], probabilities[judged])
     columns: dict[str, Any] = {
         name: manifest[name].to_numpy() for name in ("image_id", "path", "split", "label")
     }
     columns |= {
         "suggested_label": [classes[number] for number in suggested],
         "label_score": score.round(_DECIMALS),
-        "is_label_issue": _label_issues(labels, probabilities) & (suggested != labels),
+        "is_label_issue": is_issue & (suggested != labels),
         "outlier_score": ((_rank(similarity) + score) / 2).round(_DECIMALS),
         "is_outlier_issue": similarity < _fence(similarity),
         "p_label": probabilities[rows, labels].round(_DECIMALS),

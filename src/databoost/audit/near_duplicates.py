@@ -17,6 +17,7 @@ from databoost.sections import AuditParams
 
 _AT_ONCE = 256  # rows compared at once
 _PAIRS_AT_ONCE = 4096  # pairs whose strokes are compared at once
+_SMALL = 5  # images of a group whose pairs are all listed: at most two an image
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,41 @@ def group_pairs(pairs: pd.DataFrame, n_images: int) -> npt.NDArray[np.int64]:
     first = np.unique(numbers, return_index=True)[1]
     groups: npt.NDArray[np.int64] = np.argsort(np.argsort(first))[numbers].astype(np.int64)
     return groups
+
+
+def pairs_to_list(
+    pairs: pd.DataFrame, groups: npt.NDArray[np.int64], splits: npt.NDArray[np.object_]
+) -> pd.DataFrame:
+    """Choose the pairs that a person is told of: at most two for each image.
+
+    Of a group of up to five images they are all its pairs. Of a larger one, whose pairs grow with
+    the square of its images, they are the most similar partner of each image and its most similar
+    one in another split; of equally similar pairs the first.
+
+    Parameters
+    ----------
+    pairs
+        Of :func:`find_pairs`: positions and ``similarity``.
+    groups
+        (n,) int64 of :func:`group_pairs`.
+    splits
+        (n,) split of each image.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of `pairs`, in their order.
+    """
+    first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
+    is_listed = np.bincount(groups)[groups[first]] <= _SMALL
+    order = np.argsort(-pairs["similarity"].to_numpy(), kind="stable")
+    for ours in (order, order[splits[first[order]] != splits[second[order]]]):
+        place = np.full(len(groups), len(ours))  # of each image's best pair among ours
+        for end in (first, second):
+            np.minimum.at(place, end[ours], np.arange(len(ours)))
+        is_listed[ours[place[place < len(ours)]]] = True
+    listed: pd.DataFrame = pairs[is_listed]
+    return listed
 
 
 def _similarity(

@@ -12,6 +12,7 @@ from databoost.errors import DatasetError
 
 Truths = npt.NDArray[np.bool_]
 _N_EXAMPLES = 5
+_MOST = 200  # regions: the time of k-means grows with their number
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ def uncovered_regions(
 ) -> list[Region]:
     """List the regions that train and val cover unevenly.
 
-    K-means divides the images, whatever their split. In each region the number of validation
-    images is compared with its exact distribution under a random split within each label, and the
-    two-sided probabilities are corrected for the number of regions (Holm).
+    K-means divides the images, whatever their split, into 200 regions at most. In each region the
+    number of validation images is compared with its exact distribution under a random split within
+    each label, and the two-sided probabilities are corrected for the number of regions (Holm).
 
     Parameters
     ----------
@@ -76,7 +77,8 @@ def uncovered_regions(
     seed
         Of k-means.
     images_per_region
-        Mean size: smaller regions are finer, but of fewer than about 20 images none is found.
+        Mean size, larger where there are more images than 200 such regions hold: smaller regions
+        are finer, but of fewer than about 20 images none is found.
     level
         Share of random splits, 0 to 1, for which any region is listed at most.
 
@@ -93,9 +95,7 @@ def uncovered_regions(
     if len(features) == 0:
         raise DatasetError("there is no image in train or val to divide into regions")
     region_of, distances = _divided(features, images_per_region, seed)
-    chances = [
-        _chance(is_val, labels, region_of == number) for number in range(region_of.max() + 1)
-    ]
+    chances = _chances(is_val, pd.factorize(labels, sort=True)[0], region_of)
     regions = []
     for number, p_value in enumerate(_holm(chances)):
         here = np.flatnonzero(region_of == number)
@@ -116,7 +116,7 @@ def _divided(
 
     values = features.astype(np.float64)
     n_distinct = len(np.unique(values.round(6), axis=0))
-    n_regions = min(max(round(len(values) / images_per_region), 1), n_distinct)
+    n_regions = min(max(round(len(values) / images_per_region), 1), n_distinct, _MOST)
     means = KMeans(n_regions, n_init=3, random_state=seed).fit(values)
     found = means.labels_.astype(np.int64)
     order = np.argsort(-np.bincount(found, minlength=n_regions), kind="stable")
@@ -126,18 +126,25 @@ def _divided(
     return number_of[found], distances.round(6)
 
 
-def _chance(is_val: Truths, labels: npt.NDArray[np.object_], is_here: Truths) -> float:
-    """Two-sided probability of as few, or as many, validation images in a region."""
-    distribution = np.ones(1)
-    for label in sorted(set(labels[is_here])):
-        of_label = labels == label
-        n_here = int((of_label & is_here).sum())
-        counts = np.arange(n_here + 1)
-        one = hypergeom.pmf(counts, of_label.sum(), (of_label & is_val).sum(), n_here)
-        distribution = np.convolve(distribution, one)
-    n_val = int((is_here & is_val).sum())
-    below, above = distribution[: n_val + 1].sum(), distribution[n_val:].sum()
-    return float(min(2 * min(below, above), 1.0))
+def _chances(
+    is_val: Truths, label_of: npt.NDArray[np.int64], region_of: npt.NDArray[np.int64]
+) -> list[float]:
+    """Two-sided probability of as few, or as many, validation images in each region."""
+    counts = np.zeros((region_of.max() + 1, label_of.max() + 1), dtype=np.int64)
+    np.add.at(counts, (region_of, label_of), 1)
+    n_val_here = np.bincount(region_of[is_val], minlength=len(counts))
+    of_label = counts.sum(axis=0)
+    val_of_label = np.bincount(label_of[is_val], minlength=len(of_label))
+    chances = []
+    for here, n_val in zip(counts, n_val_here, strict=True):
+        distribution = np.ones(1)
+        for label in np.flatnonzero(here):
+            n_drawn = np.arange(here[label] + 1)
+            one = hypergeom.pmf(n_drawn, of_label[label], val_of_label[label], here[label])
+            distribution = np.convolve(distribution, one)
+        below, above = distribution[: n_val + 1].sum(), distribution[n_val:].sum()
+        chances.append(float(min(2 * min(below, above), 1.0)))
+    return chances
 
 
 def _holm(chances: Sequence[float]) -> list[float]:

@@ -152,8 +152,15 @@ def choose_validation(labels: pd.Series, val_fraction: float, seed: int) -> pd.S
     return chosen
 
 
-def check_usable(manifest: pd.DataFrame) -> None:
+def check_usable(manifest: pd.DataFrame, strategy: str = "given") -> None:
     """Refuse a snapshot that cannot be trained on.
+
+    Parameters
+    ----------
+    manifest
+        Rows with ``split`` and ``label``.
+    strategy
+        How it was split, ``split.strategy``: what is advised depends on it.
 
     Raises
     ------
@@ -161,18 +168,24 @@ def check_usable(manifest: pd.DataFrame) -> None:
         If train or val has no image, or a validation label has no training image.
     """
     counts = manifest["split"].value_counts()
+    together = "" if strategy == "given" else ", near-duplicates stay together"
     for split in SNAPSHOT_SPLITS:
         if counts.get(split, 0) == 0:
             raise DatasetError(
                 f"no image is left in {split}; look at data/corrections.csv and the split section "
-                "(files that are also in test are left out)"
+                f"(files that are also in test are left out{together})"
             )
     by_split = manifest.groupby("split")["label"].agg(set)
     missing = sorted(by_split["val"] - by_split["train"])
     if missing:
-        raise DatasetError(
-            f"validation has classes that training lacks: {', '.join(missing)}; "
+        advice = (
             "split.strategy: stratified pools and splits again"
+            if strategy == "given"
+            else "give more images of them, move some to train in data/corrections.csv, or set "
+            "another split.seed"
+        )
+        raise DatasetError(
+            f"validation has classes that training lacks: {', '.join(missing)}; {advice}"
         )
 
 

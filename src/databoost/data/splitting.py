@@ -1,11 +1,11 @@
 """Splitting train and val again: who lies where, by class, by group and by looks.
 
 A *group* is a set of images that must lie on one side: near-duplicates, and an image with its
-offspring. Within each class every group has the same chance of becoming validation, and the number
-of images comes out as asked. ``stratified`` leaves it at that; ``matched`` also spreads validation
-over the looks of the class: of two images that look alike, one that goes to validation makes it
-unlikely that the other does. This is the local pivotal method (Grafström, Lundström and Schelin
-2012, Biometrics 68).
+offspring. Within each class every group has the same chance of becoming validation, but for those
+of more images than are to be drawn, which go to train, and the number of images comes out as asked.
+``stratified`` leaves it at that; ``matched`` also spreads validation over the looks of the class:
+of two images that look alike, one that goes to validation makes it unlikely that the other does.
+This is the local pivotal method (Grafström, Lundström and Schelin 2012, Biometrics 68).
 """
 
 from collections.abc import Collection, Sequence
@@ -177,13 +177,14 @@ def _draw(
     """Draw groups of `n_images` images in all, each with the same chance.
 
     Larger groups are drawn first; what they leave too much or too little is spread over the
-    smaller ones, so that single images make the number exact.
+    smaller ones, so that single images make the number exact. A group of more images than are
+    left to draw is not drawn.
     """
     drawn = np.zeros(len(sizes), dtype=np.bool_)
     n_left = n_images
     for size in np.unique(sizes)[::-1]:
         same = np.flatnonzero(sizes == size)
-        chance = min(max(n_left / sizes[sizes <= size].sum(), 0.0), 1.0)
+        chance = 0.0 if size > n_left else min(n_left / sizes[sizes <= size].sum(), 1.0)
         near = None if vectors is None else vectors[same]
         drawn[same] = _pivotal(np.full(len(same), chance), near, generator)
         n_left -= int(size * drawn[same].sum())
@@ -202,14 +203,17 @@ def _pivotal(
     """
     order = generator.permutation(len(chance))
     is_open = (chance > _EXACT) & (chance < 1 - _EXACT)
+    squares = 0.0 if vectors is None else (vectors**2).sum(axis=1)
     for one in order:
         while is_open[one]:
             is_open[one] = False
-            others = order[is_open[order]] if vectors is None else np.flatnonzero(is_open)
-            if len(others) == 0:
+            if not is_open.any():
                 chance[one] = float(generator.random() < chance[one])
                 break
-            other = others[0 if vectors is None else _nearest(vectors[others], vectors[one])]
+            if vectors is None:
+                other = order[is_open[order].argmax()]
+            else:
+                other = np.where(is_open, squares - 2 * (vectors @ vectors[one]), np.inf).argmin()
             up, down = min(1 - chance[one], chance[other]), min(chance[one], 1 - chance[other])
             step = up if generator.random() * (up + down) < down else -down
             chance[one] += step
@@ -217,10 +221,6 @@ def _pivotal(
             for unit in (one, other):
                 is_open[unit] = _EXACT < chance[unit] < 1 - _EXACT
     return chance > 0.5
-
-
-def _nearest(vectors: npt.NDArray[np.float64], vector: npt.NDArray[np.float64]) -> int:
-    return int(((vectors**2).sum(axis=1) - 2 * vectors @ vector).argmin())
 
 
 def _leave_none_empty(

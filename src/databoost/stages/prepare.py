@@ -46,7 +46,7 @@ def prepare(layout: Layout, params: Params) -> None:
         files = [layout.raw / path for path in images["path"]]
         manifest = _first_manifest(images, [arrivals.ending(file) for file in files])
         is_heldout = manifest["split"].isin(HELDOUT_SPLITS)
-        check_usable(manifest[~is_heldout])
+        check_usable(manifest[~is_heldout], params.split.strategy)
         for file, path, is_out in zip(files, manifest["path"], is_heldout, strict=True):
             arrivals.move(file, (heldout if is_out else dataset) / path)
         arrivals.close()

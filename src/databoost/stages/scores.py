@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from databoost.audit.crossvalidation import cross_validate, mean_dynamics, stratified_folds
+from databoost.audit.crossvalidation import (
+    cross_validate,
+    fold_numbers,
+    is_label_seen,
+    mean_dynamics,
+    stratified_folds,
+)
 from databoost.audit.label_scores import kernel_scores, neighbour_similarity, score_labels
 from databoost.audit.near_duplicates import Fingerprints, find_pairs, fingerprint, group_pairs
 from databoost.data.datasets import label_positions, read_classes, read_manifest
@@ -45,15 +51,19 @@ def scores(layout: Layout, params: Params) -> None:
         device=device, groups=groups, progress=True,
     )  # fmt: skip
     averaged = mean_dynamics(folds)
+    is_judged = is_label_seen(labels, fold_numbers(folds))
     del folds  # every epoch's predictions
     n_folds = min(_KERNEL_FOLDS, len(np.unique(groups)))  # a group lies in one fold
     dealt = stratified_folds(labels, n_folds, params.scores.seed, groups)
     kernel = kernel_scores(prints.strokes, labels, len(classes), dealt)
     similarity = neighbour_similarity(prints.strokes, params.scores.neighbors, groups)
-    table = score_labels(manifest, classes, averaged, kernel, similarity)
+    is_judged &= is_label_seen(labels, dealt)
+    table = score_labels(manifest, classes, averaged, kernel, similarity, is_judged)
     write_table(layout.scores, table, SCORES)
     forget_training(state)
     print(summary(table))
+    if not is_judged.all():
+        print(_unjudged(manifest["label"][~is_judged]))
 
 
 def _look(paths: list[Path], params: Params) -> tuple[Fingerprints, TapStore]:
@@ -63,6 +73,14 @@ def _look(paths: list[Path], params: Params) -> tuple[Fingerprints, TapStore]:
         prints.append(fingerprint(part))
         stores.append(TapStore(part, params.model.image_size))
     return Fingerprints.joined(prints), TapStore.joined(stores)
+
+
+def _unjudged(labels: pd.Series) -> str:
+    classes = ", ".join(sorted(set(labels)))
+    return (
+        f"{len(labels)} label(s) could not be judged: all images of their class ({classes}) lie in "
+        "one fold, as near-duplicates do"
+    )
 
 
 def summary(table: pd.DataFrame) -> str:
