@@ -388,6 +388,32 @@ def test_source_takes_urls_unseen_and_synthetic_back(folder: Path) -> None:
     assert (data.source, data.sha256) == ("synthetic", "")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("source", "data/raw"),
+        ("source", "data/raw/photos.zip"),
+        ("source", "data/rounds/r02/dataset", "--sha256", "a" * 64),
+        ("set", "train.epochs=9", "data.source=data/raw"),
+        ("set", "data={source: .databoost/source, sha256: '', classes: []}"),
+    ],
+)
+def test_what_a_stage_writes_becomes_no_source(folder: Path, arguments: tuple[str, ...]) -> None:
+    for output in ("data/raw", "data/rounds/r02/dataset"):
+        (folder / output).mkdir(parents=True)
+    (folder / "data/raw/photos.zip").write_bytes(b"PK")
+    before = (folder / "params.yaml").read_bytes()
+    told = refusal(*arguments)
+    assert told.endswith("removed and written anew; copy the images to a folder of their own")
+    assert (folder / "params.yaml").read_bytes() == before
+
+
+def test_set_takes_another_source(folder: Path) -> None:
+    assert databoost("set", "data.source=../photos").exit_code == 0
+    assert read_params(folder / "params.yaml").data.source == "../photos"
+    assert "has 1 bad value(s)" in refusal("set", "data.source=")
+
+
 def test_publish_tells_the_rounds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [["r00", "r01"], []]
     module = SimpleNamespace(publish=lambda layout, params: answers.pop(0))

@@ -201,10 +201,11 @@ def source(source: str, sha256: str) -> None:
       databoost source https://example.org/photos.tar.gz --sha256 9f86d081...
       databoost source synthetic
     """
-    from databoost.data.sources import is_remote, source_digest
+    from databoost.data.sources import check_no_output, is_remote, source_digest
     from databoost.params import edit_params
 
     layout, _ = open_project()
+    check_no_output(source, layout)
     digest = sha256 = sha256.strip().lower()
     if source != "synthetic" and not is_remote(source):
         digest = source_digest(source, layout.root)
@@ -254,10 +255,11 @@ def set_params(changes: tuple[str, ...]) -> None:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    from databoost.data.sources import check_no_output
     from databoost.params import edit_params
 
     layout, _ = open_project()
-    values = {}
+    values: dict[str, Any] = {}
     for change in changes:
         key, equals, text = change.partition("=")
         try:
@@ -266,6 +268,11 @@ def set_params(changes: tuple[str, ...]) -> None:
             raise ParamsError(f"{change!r} holds no YAML value: {error}") from error
         if not equals:
             raise ParamsError(f"{change!r} is no KEY=VALUE; train.epochs=100 is one")
+    section = values.get("data")
+    inside = section.get("source") if isinstance(section, dict) else None
+    for place in (inside, values.get("data.source")):
+        if place and isinstance(place, str):
+            check_no_output(place, layout)
     edit_params(layout.params, values)
     click.echo("\n".join([*changes, _NEXT]))
 

@@ -52,6 +52,13 @@ def test_no_file_is_no_correction(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_corrections(tmp_path / "no.csv"), CORRECTIONS.empty())
 
 
+@pytest.mark.parametrize("text", ["", "\n", "\r\n \r\n", "\ufeff", "\ufeff,,,\n\t\n"])
+def test_a_blank_file_is_no_correction(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "corrections.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    pd.testing.assert_frame_equal(read_corrections(path), CORRECTIONS.empty())
+
+
 def test_blanks_around_cells_do_not_count(tmp_path: Path) -> None:
     path = tmp_path / "corrections.csv"
     path.write_text(

@@ -97,6 +97,66 @@ def test_classes_may_have_the_names_of_splits(tmp_path):
     assert found.classes == ("invalid", "valid")
 
 
+@pytest.mark.parametrize("top", ["", "photos/"])
+@pytest.mark.parametrize("name", ["train", "val", "Test"])
+def test_one_folder_without_folders_in_it_is_a_class_whatever_its_name(tmp_path, name, top):
+    names = [f"{top}{label}/{n}.png" for label in ("bus", "car", name) for n in range(2)]
+    folder = write_images(tmp_path / "source", *names)
+    write_file(folder / top / name / "boxes/0.txt", b"notes")
+    found = collect(folder, params(), tmp_path / "raw")
+    assert set(found.classes) == {"bus", "car", name}
+    assert found.images["split"].value_counts().to_dict() == {"train": 3, "val": 3}
+
+
+LONE = ("bus/1.png", "bus/2.png", "train/steam/1.png", "train/steam/2.png", "train/diesel/3.png")
+FLAT = ("train/1.png", "train/2.png", "val/1.png", "val/2.png")
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "told"),
+    [
+        (LONE, (), "holds no readable val image, only train; put .*: train"),
+        (LONE[:-1], (), "has only the class 'steam'; .*: train"),
+        (LONE, ("bus",), "'steam' is not in data.classes: .*: train"),
+        (FLAT, (), "holds no readable image in a class folder; .*: train, val"),
+        (
+            ("bus/1.png", *FLAT),
+            (),
+            "holds no readable image in a class folder; .*: train, val",
+        ),
+    ],
+)
+def test_what_was_taken_for_a_split_is_told_and_classes_are_what_is_declared(
+    tmp_path, names, classes, told
+):
+    folder = write_images(tmp_path / "source", *names)
+    end = "If these are classes, name all classes in data.classes$"
+    match = f"(?s)^photos .*{told}\\. {end}"
+    refused(folder, tmp_path / "refused", match, params(classes))
+    folders = tuple({name.split("/")[0] for name in names})
+    found = collect(folder, params(folders, val_fraction=0.5), tmp_path / "raw")
+    assert found.classes == folders
+    assert set(found.images["label"]) == set(folders)
+    assert len(found.images) == len(names)
+
+
+def test_no_split_is_told_where_none_was_taken_for_one(tmp_path):
+    folder = write_images(tmp_path / "source", "a/1.png", "b/2.png")
+    with pytest.raises(SourceError) as caught:
+        collect(folder, params(), tmp_path / "raw")
+    assert "Taken for splits" not in str(caught.value)
+
+
+def test_splits_are_told_by_files_that_may_be_images(tmp_path):
+    names = ("train/a/1", "train/b/2", "val/a/3", "val/b/4")
+    folder = write_images(tmp_path / "source", *names, "loose.png")
+    write_file(folder / "test/a/notes.txt", b"notes")
+    found = collect(folder, params(), tmp_path / "raw")
+    assert list(found.images["path"]) == [f"{name}.png" for name in names]
+    reasons = dict(zip(found.unreadable["path"], found.unreadable["reason"], strict=True))
+    assert reasons["test/a/notes.txt"].startswith("not an image")
+
+
 def test_subfolders_of_a_class_become_part_of_the_name(tmp_path):
     names = ["train/a/x/y.png", "train/a/x__y.png", "train/b/X.PNG", "train/b/x.png", "val/a/1.png"]
     folder = write_images(tmp_path / "source", *names)
@@ -367,6 +427,9 @@ def test_classes_of_one_image_leave_nothing_to_validate_with(tmp_path):
     refused(folder, tmp_path, "no readable val image, only train; .*each class of two or more")
 
 
+NAMED = tuple(f"{split}/{n}/1.png" for split in ("Training", "Testing") for n in ("cat", "dog"))
+
+
 def test_several_datasets_in_one_source_are_not_taken_for_classes(tmp_path):
     folder = write_images(tmp_path / "source", "v1/train/a/1.png", "v2/val/a/2.png")
     refused(folder, tmp_path, r"splits below several folders \(v1/train, v2/val\); name the one")
@@ -390,6 +453,24 @@ def test_several_datasets_in_one_source_are_not_taken_for_classes(tmp_path):
             ("x/seg_train/a/1.png", "x/seg_train/b/2.png", "x/test/a/3.png", "x/test/b/4.png"),
             "seg_train, test, and in each of them a, b",
         ),
+        (
+            (*NAMED, "Training/labels.csv", "Testing/README", "docs/a/notes.txt"),
+            "Testing, Training, and in each of them cat, dog",
+        ),
+        ((*NAMED, "Training/eel/1.png"), "Testing, Training, and in each of them cat, dog"),
+        ((*NAMED, "Training/1.png"), "Testing, Training, and in each of them cat, dog"),
+        (
+            ("A/cat/1.png", "A/dog/2.png", "A/labels.csv", "B/cat/3.png", "B/dog/4.png"),
+            "A, B, and in each of them cat, dog",
+        ),
+        (
+            (
+                *("x_EVAL/cat/1.png", "x_EVAL/dog/2.png", "x_EVAL/eel/3.png"),
+                *("validation_set/dog/4.png", "validation_set/cat/5.png", "my test/dog/6.png"),
+                *("my test/cat/7.png", "my test/fox/8.png"),
+            ),
+            "my test, validation_set, x_EVAL, and in each of them cat, dog",
+        ),
     ],
 )
 def test_splits_of_unknown_names_are_not_taken_for_classes(tmp_path, names, told):
@@ -412,10 +493,13 @@ SAME = tuple(f"{label}/{place}/1.png" for label in ("cat", "dog") for place in (
         ((*SAME, "dog/yard/1.png"), ()),
         ((*SAME, "dog/1.png"), ()),
         (("cat/in/1.png", "cat/in/2.png", "dog/in/1.png", "dog/in/2.png"), ()),
+        ((*NAMED, "Training/eel/1.png"), ("Training", "Testing")),
+        (("valve/in/1.png", "valve/out/2.png", "interval/in/1.png", "interval/up/1.png"), ()),
+        ((*SAME, "valve/in/1.png", "valve/out/2.png", "valve/up/2.png"), ()),
     ],
 )
 def test_classes_may_have_subfolders_of_the_same_names(tmp_path, names, classes):
     folder = write_images(tmp_path / "source", *names)
     found = collect(folder, params(classes), tmp_path / "raw")
-    assert set(found.images["label"]) == {"cat", "dog"}
+    assert set(found.images["label"]) == {name.split("/")[0] for name in names}
     assert len(found.images) == len(names)

@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 
 import pytest
+from projects import REPOSITORY
+from ruamel.yaml import YAML
 
 from databoost.data import downloads, sources
 from databoost.data.downloads import download
@@ -19,6 +21,7 @@ from databoost.data.sources import (
     FolderDigest,
     Opened,
     check_digest,
+    check_no_output,
     is_remote,
     open_source,
     source_digest,
@@ -276,17 +279,44 @@ def test_a_source_that_is_missing_or_of_another_kind_is_refused(tmp_path, source
         ("data/candidates", "data/candidates"),
         ("data/rounds/r02/dataset", "data/rounds"),
         ("data/rounds/r02/dataset.zip", "data/rounds"),
+        ("data/rounds/r09/not/there", "data/rounds"),
+        ("file:data/audit", "data/audit"),
+        ("link", "data/map"),
+        ("reports", "reports"),
+        (".databoost/source/unpacked", ".databoost"),
     ],
 )
 def test_what_a_stage_writes_is_no_source(tmp_path, source, output):
-    for name in ("raw/train", "ingest", "heldout/test", "candidates", "rounds/r02/dataset"):
+    for name in ("raw/train", "ingest", "heldout/test", "candidates", "rounds/r02/dataset", "map"):
         (tmp_path / "data" / name).mkdir(parents=True)
     write_zip(tmp_path / "data/rounds/r02/dataset.zip", {"i/a.png": b"a"})
+    stale = write_files(tmp_path / ".databoost/source/unpacked", {"i/a.png": b"a"}) / "i/a.png"
+    (tmp_path / "link").symlink_to("data/map")
+    source = source.replace("file:", f"file://{tmp_path}/")
     match = (
-        f"^data.source {source} overlaps {tmp_path / output}, which the stages write anew; copy "
-        "the images to a folder of their own$"
+        f"^data.source {source} overlaps {tmp_path / output}, which is removed and written anew; "
+        "copy the images to a folder of their own$"
     )
-    refused(params(source), tmp_path, match)
+    with pytest.raises(SourceError, match=match):
+        check_no_output(source, Layout(tmp_path))
+    with pytest.raises(SourceError, match=match), open_source(params(source), Layout(tmp_path)):
+        pass
+    assert stale.exists()
+
+
+def test_no_output_of_a_stage_is_a_source():
+    stages = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"].values()
+    declared = [stage.get("do", stage) for stage in stages]
+    outputs = [out for one in declared for out in [*one["outs"], *one.get("metrics", [])]]
+    assert len(outputs) > 20
+    for output in outputs:
+        with pytest.raises(SourceError, match=r"overlaps .* which is removed and written anew"):
+            check_no_output(output, Layout(Path()))
+
+
+@pytest.mark.parametrize("source", ["synthetic", "https://a/data/raw", "../photos", "data/rawer"])
+def test_what_no_stage_writes_is_no_output(source):
+    check_no_output(source, Layout(Path()))
 
 
 def test_a_folder_beside_what_the_stages_write_is_a_source(tmp_path):

@@ -106,6 +106,15 @@ def test_what_spreadsheet_programs_leave_behind_is_accepted(tmp_path: Path) -> N
     [
         ("", r"table\.csv lacks column label; classes has label"),
         ("name\na\n", r"table\.csv lacks column label; classes has label"),
+        (
+            "a;label\n",
+            "; classes has label; the separator must be a comma, not a semicolon or a tab$",
+        ),
+        (
+            "a\tlabel\n",
+            "; classes has label; the separator must be a comma, not a semicolon or a t",
+        ),
+        ("a;b,c\n", "; classes has label$"),
         (b"label\n\xe9\n", r"table\.csv is not a readable CSV in UTF-8: .* can't decode byte 0xe9"),
         ("label\n".encode("utf-16"), "is not a readable CSV in UTF-8"),
         ('label\n"a"b\n', "is not a readable CSV in UTF-8: ',' expected after '\"'"),

@@ -290,6 +290,15 @@ def test_a_folder_and_a_csv_are_no_sheet(path: Path) -> None:
     assert "is no XLSX file" in broken(path)
 
 
+def test_a_sheet_of_another_program_is_to_be_saved_as_xlsx(path: Path) -> None:
+    ods = path.with_suffix(".ods")
+    with zipfile.ZipFile(ods, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+    message = f"{ods} can't be read: it does not end in .xlsx; save the sheet as XLSX"
+    assert broken(ods) == message
+    assert read_sheet(path.rename(path.with_suffix(".XLSX"))).problems == []
+
+
 def test_a_damaged_table(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}

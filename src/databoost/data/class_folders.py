@@ -1,9 +1,11 @@
 """Where a source's files belong: its layout, told by its folders' names, and its classes."""
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from databoost.data.images import FORMATS
 from databoost.data.lettering import NUMERALS
 from databoost.errors import SourceError, listed
 from databoost.labels import canonical_label, label_fault, label_look
@@ -18,6 +20,12 @@ SPLIT_FOLDERS = {
     "test": "test",
     "label_book": "label_book",
 }
+#: Endings that name an image file, in lower case.
+IMAGE_ENDINGS = frozenset(
+    {*FORMATS.values(), ".jpeg", ".jpe", ".jfif", ".tiff", ".pgm", ".pbm", ".pnm"}
+)
+
+_LIKE_A_SPLIT = re.compile("train|test|val", re.IGNORECASE)  # and eval
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,14 @@ class Place:
     name: str
 
 
-def find_places(files: list[PurePosixPath], data: DataParams) -> dict[PurePosixPath, Place]:
+def find_places(
+    files: list[PurePosixPath], data: DataParams
+) -> tuple[dict[PurePosixPath, Place], list[str]]:
     """Give each file in a class folder its place; files outside of one have none.
+
+    Folders are splits by their names, unless there is but one of such a name, without folders of
+    images in it, or ``data.classes`` names all. If that leaves a file in a folder without a place,
+    the second result is the folders that were taken for splits.
 
     Parameters
     ----------
@@ -42,31 +56,49 @@ def find_places(files: list[PurePosixPath], data: DataParams) -> dict[PurePosixP
     Raises
     ------
     SourceError
-        If splits lie below several folders, or folders that ``data.classes`` does not name all hold
-        the same folders, as splits of other names do.
+        If splits lie below several folders, or folders that ``data.classes`` does not name look
+        like splits of other names: all hold the same folders, or are called like splits and share
+        some.
     """
     top = _top(files)
     inside = {file: file.parts[len(top) :] for file in files if file.parts[: len(top)] == top}
-    folders = {parts[0].lower() for parts in inside.values() if len(parts) > 1}
-    has_splits = bool(folders & {"train", "val"}) or folders <= set(SPLIT_FOLDERS)
-    nested = {"/".join(parts[:2]) for parts in inside.values() if len(parts) > 2}
+    # Folders of notes and the like say nothing about the layout; names may lack an ending.
+    images = [parts for parts in inside.values() if _ending(parts) in {"", *IMAGE_ENDINGS}]
+    images = images or list(inside.values())
+    splits = _splits(images, data)
+    nested = {"/".join(parts[:2]) for parts in images if len(parts) > 2}
     nested = {path for path in nested if path.lower().endswith(("/train", "/val"))}
-    if nested and not has_splits:
+    if nested and not splits:
         raise SourceError(
             f"{data.source} holds splits below several folders "
             f"({shown(', '.join(sorted(nested)))}); name the one folder that holds train and val "
             "in data.source"
         )
-    if not has_splits:
-        _refuse_unknown_splits(inside.values(), data)
+    if not splits:
+        _refuse_unknown_splits(images, data)
     places = {}
     for file, parts in inside.items():
-        if not has_splits and len(parts) > 1:
+        if not splits and len(parts) > 1:
             places[file] = Place("", canonical_label(parts[0]), "__".join(parts[1:]))
-        elif has_splits and len(parts) > 2 and parts[0].lower() in SPLIT_FOLDERS:
+        elif splits and len(parts) > 2 and parts[0].lower() in SPLIT_FOLDERS:
             split = SPLIT_FOLDERS[parts[0].lower()]
             places[file] = Place(split, canonical_label(parts[1]), "__".join(parts[2:]))
-    return places
+    has_strays = any(len(parts) > 1 and file not in places for file, parts in inside.items())
+    return places, sorted(splits) if has_strays else []
+
+
+def taken_for_splits(folders: Sequence[str]) -> str:
+    r"""Say, at the end of a message, which folders were taken for splits; empty if none was.
+
+    >>> taken_for_splits(["train"])
+    '\nTaken for splits: train. If these are classes, name all classes in data.classes'
+    """
+    if not folders:
+        return ""
+    return (
+        f"\nTaken for splits: {shown(', '.join(folders))}. If these are classes, name all classes "
+        "in data.classes"
+    )
 
 
 def order_classes(labels: Iterable[str], declared: tuple[str, ...]) -> tuple[str, ...]:
@@ -81,11 +113,12 @@ def order_classes(labels: Iterable[str], declared: tuple[str, ...]) -> tuple[str
     return NUMERALS if found == set(NUMERALS) else tuple(sorted(found))
 
 
-def check_labels(labels: set[str], data: DataParams) -> None:
+def check_labels(labels: set[str], data: DataParams, splits: Sequence[str] = ()) -> None:
     """Refuse classes that ``data.classes`` lacks, if it names any, or that can't be written.
 
     Nor may classes that ``data.classes`` does not name look alike: folders whose names differ only
-    in case are one on macOS and Windows.
+    in case are one on macOS and Windows. `splits` are the folders that may wrongly have been taken
+    for some.
 
     Raises
     ------
@@ -114,7 +147,7 @@ def check_labels(labels: set[str], data: DataParams) -> None:
         allowed = ", ".join(data.classes) or "any"
         raise SourceError(
             f"{data.source} has class folders that can't be taken (data.classes: {allowed}):"
-            f"{listed(problems)}"
+            f"{listed(problems)}{taken_for_splits(splits)}"
         )
 
 
@@ -129,31 +162,54 @@ def shown(text: str) -> str:
     )
 
 
+def _ending(parts: tuple[str, ...]) -> str:
+    return PurePosixPath(parts[-1]).suffix.lower()
+
+
+def _splits(inside: Collection[tuple[str, ...]], data: DataParams) -> set[str]:
+    """Give the folders that are splits; none if folders are classes."""
+    folders = {parts[0] for parts in inside if len(parts) > 1}
+    splits = {name for name in folders if name.lower() in SPLIT_FOLDERS}
+    is_known = splits == folders or any(name.lower() in ("train", "val") for name in splits)
+    has_folders = any(len(parts) > 2 and parts[0] in splits for parts in inside)
+    is_split = is_known and (len(splits) > 1 or has_folders) and not _are_declared(folders, data)
+    return splits if is_split else set()
+
+
+def _are_declared(folders: Iterable[str], data: DataParams) -> bool:
+    return {canonical_label(name) for name in folders} <= set(data.classes)
+
+
 def _refuse_unknown_splits(inside: Collection[tuple[str, ...]], data: DataParams) -> None:
-    """Refuse folders without images of their own that all hold the same folders."""
+    """Refuse folders without images of their own that all hold the same folders.
+
+    Those whose names are like a split's need only share some folders.
+    """
     held: dict[str, list[tuple[str, ...]]] = {}
     for parts in inside:
         if len(parts) > 1:
             held.setdefault(parts[0], []).append(parts[1:])
-    below = {_below(files) for files in held.values()}
-    same = next(iter(below), frozenset())
-    is_declared = {canonical_label(name) for name in held} <= set(data.classes)
-    if len(held) > 1 and len(below) == 1 and len(same) > 1 and not is_declared:
+    if len(held) < 2 or _are_declared(held, data):
+        return
+    below = [_below(files) for files in held.values()]
+    shared = frozenset.intersection(*(folders for folders, _ in below))
+    are_same = all(folders == shared and not has_images for folders, has_images in below)
+    if len(shared) > 1 and (are_same or all(map(_LIKE_A_SPLIT.search, held))):
         raise SourceError(
             f"{data.source} holds {shown(', '.join(sorted(held)))}, and in each of them "
-            f"{shown(', '.join(sorted(same)))}: are these splits? Name them train, val and test; "
+            f"{shown(', '.join(sorted(shared)))}: are these splits? Name them train, val and test; "
             "if they are classes, name them in data.classes"
         )
 
 
-def _below(inside: list[tuple[str, ...]]) -> frozenset[str]:
-    """Give the folders in a folder, or in the only one in it; none if files lie beside them."""
-    while all(len(parts) > 1 for parts in inside):
-        folders = frozenset(canonical_label(parts[0]) for parts in inside)
-        if len(folders) != 1:
-            return folders
-        inside = [parts[1:] for parts in inside]
-    return frozenset()
+def _below(inside: list[tuple[str, ...]]) -> tuple[frozenset[str], bool]:
+    """Give the folders in a folder, or in the only one in it, and whether images lie beside."""
+    while True:
+        folders = frozenset(canonical_label(parts[0]) for parts in inside if len(parts) > 1)
+        has_images = any(len(parts) == 1 and _ending(parts) in IMAGE_ENDINGS for parts in inside)
+        if len(folders) != 1 or has_images:
+            return folders, has_images
+        inside = [parts[1:] for parts in inside if len(parts) > 1]
 
 
 def _top(files: list[PurePosixPath]) -> tuple[str, ...]:

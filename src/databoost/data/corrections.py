@@ -5,6 +5,7 @@ names an image by its id, so it holds for every copy of that file, and deleting 
 Held-out images are never corrected: they are what the corrections are judged by.
 """
 
+import codecs
 import csv
 from pathlib import Path
 
@@ -26,14 +27,14 @@ def read_corrections(path: Path) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``CORRECTIONS`` columns, indexed by the line of the file that each row begins on; no row if
-        the file does not exist.
+        the file does not exist or is blank.
 
     Raises
     ------
     TableError
         If the file lacks a column or is no CSV.
     """
-    if not path.exists():
+    if not path.exists() or _is_blank(path):
         return CORRECTIONS.empty()
     ledger = read_table(path, CORRECTIONS).set_axis(_line_numbers(path), axis=0)
     for column in ("image_id", "action", "value"):
@@ -92,6 +93,11 @@ def check_corrections(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[
         raise CorrectionError(
             f"data/corrections.csv has {len(problems)} bad line(s):{listed(problems)}"
         )
+
+
+def _is_blank(path: Path) -> bool:
+    """Tell whether a file holds nothing but empty cells, not even a header."""
+    return path.is_file() and not path.read_bytes().removeprefix(codecs.BOM_UTF8).strip(b", \t\r\n")
 
 
 def _line_numbers(path: Path) -> list[int]:

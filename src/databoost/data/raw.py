@@ -8,9 +8,17 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from tqdm import tqdm
 
-from databoost.data.class_folders import Place, check_labels, find_places, order_classes, shown
+from databoost.data.class_folders import (
+    IMAGE_ENDINGS,
+    Place,
+    check_labels,
+    find_places,
+    order_classes,
+    shown,
+    taken_for_splits,
+)
 from databoost.data.datasets import choose_validation
-from databoost.data.images import FORMATS, decode, file_ending, image_id
+from databoost.data.images import decode, file_ending, image_id
 from databoost.data.sources import FolderDigest, check_digest, source_files
 from databoost.data.tables import RAW_INDEX, UNREADABLE
 from databoost.errors import ImageError, SourceError, listed
@@ -20,7 +28,6 @@ from databoost.sections import DataParams
 #: Larger files are listed as unreadable rather than read into memory.
 MAX_FILE_BYTES = 2**29
 
-_ENDINGS = {*FORMATS.values(), ".jpeg", ".jpe", ".jfif", ".tiff", ".pgm", ".pbm", ".pnm"}
 _MAX_NAME_BYTES = 200
 
 
@@ -65,12 +72,12 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
     SourceError
         If no file, no training or no validation image is readable; if there are fewer than two
         classes, or (all are listed) classes that ``data.classes`` lacks or that cannot be written;
-        if folders that ``data.classes`` does not name all hold the same folders, as splits of other
-        names do; if `sha256` is given and the digest differs or a file can't be read.
+        if folders that ``data.classes`` does not name look like splits of other names; if `sha256`
+        is given and the digest differs or a file can't be read.
     """
     files = source_files(folder)
-    places = find_places(files, data)
-    check_labels({place.label for place in places.values()}, data)
+    places, splits = find_places(files, data)
+    check_labels({place.label for place in places.values()}, data, splits)
     digest = FolderDigest(folder) if sha256 else None
     arrived, unreadable = _read(folder, files, places, raw / "arriving", digest)
     if digest is not None:
@@ -79,7 +86,7 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
         raise SourceError(
             f"{data.source} holds no readable image in a class folder; {len(files)} other file(s) "
             f"are there:{listed(_examples(unreadable))}\nImages belong into train/<class>/ and "
-            "val/<class>/, or into one folder a class"
+            f"val/<class>/, or into one folder a class{taken_for_splits(splits)}"
         )
     is_val = _drawn_validation(arrived, data)
     arrived.loc[arrived["split"] == "", "split"] = "train"
@@ -87,7 +94,7 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
     images = _move_into_place(arrived, raw)
     (raw / "arriving").rmdir()
     classes = order_classes(arrived["label"], data.classes)
-    _check_counts(images, classes, data.source)
+    _check_counts(images, classes, data.source, splits)
     return Collected(images, unreadable, classes)
 
 
@@ -174,7 +181,7 @@ def _safe_name(name: str, content: bytes) -> tuple[str, str]:
     """Stem and ending that every file system takes and no tool mistakes for its own file."""
     safe = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", _encodable(name))
     stem, ending = os.path.splitext(safe)  # noqa: PTH122  (a name, not a path)
-    if ending.lower() not in _ENDINGS:
+    if ending.lower() not in IMAGE_ENDINGS:
         stem, ending = safe, file_ending(Path(safe), content)
     if len(stem.encode()) > _MAX_NAME_BYTES:
         kept = stem.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
@@ -191,11 +198,14 @@ def _no_formula(path: str) -> str:
     return f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else path
 
 
-def _check_counts(images: pd.DataFrame, classes: tuple[str, ...], source: str) -> None:
+def _check_counts(
+    images: pd.DataFrame, classes: tuple[str, ...], source: str, splits: list[str]
+) -> None:
     if len(classes) < 2:
         raise SourceError(
             f"{source} has only the class {classes[0]!r}; a classifier needs at least two folders "
             "of images, train/<class>/ and val/<class>/, or one folder a class"
+            f"{taken_for_splits(splits)}"
         )
     present = set(images["split"])
     advice = {
@@ -208,6 +218,7 @@ def _check_counts(images: pd.DataFrame, classes: tuple[str, ...], source: str) -
             found = ", ".join(sorted(present & {*SNAPSHOT_SPLITS, *HELDOUT_SPLITS}))
             raise SourceError(
                 f"{source} holds no readable {split} image, only {found}; {advice[split]}"
+                f"{taken_for_splits(splits)}"
             )
 
 

@@ -140,6 +140,46 @@ def source_digest(source: str, root: Path) -> str:
     return _digest(_local_place(source, root))
 
 
+def check_no_output(source: str, layout: Layout) -> None:
+    """Refuse a local source that overlaps what databoost writes: it may be gone before it is read.
+
+    DVC removes a stage's outputs before it runs the stage, ``data/raw`` before ``ingest``, so
+    this is checked before ``data.source`` is written, too.
+
+    Parameters
+    ----------
+    source
+        As ``data.source`` holds it; it need not exist.
+    layout
+        Relative paths are relative to its root.
+
+    Raises
+    ------
+    SourceError
+        If it lies in an output, or an output lies in it; or for a file URL of another host.
+    """
+    if is_remote(source):
+        return
+    place = _resolved(_local_path(source, layout.root))
+    for written in (
+        layout.raw,
+        layout.ingest,
+        layout.heldout,
+        layout.round("r00").root.parent,
+        layout.candidates,
+        layout.audit,
+        layout.map_points.parent,
+        layout.reports,
+        layout.state,
+    ):
+        output = _resolved(written)
+        if place.is_relative_to(output) or output.is_relative_to(place):
+            raise SourceError(
+                f"data.source {source} overlaps {output}, which is removed and written anew; copy "
+                "the images to a folder of their own"
+            )
+
+
 @contextmanager
 def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
     """Give the source as a local folder of files for as long as the block runs.
@@ -159,10 +199,11 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
     ------
     SourceError
         If the source is missing, of no known kind, can't be downloaded or unpacked, is an unsafe
-        archive, an archive of another SHA-256, or in a folder that a stage writes to.
+        archive, an archive of another SHA-256, or refused by `check_no_output`.
     OSError
         If the disk is full, or may not be written to.
     """
+    check_no_output(data.source, layout)
     scratch = layout.state / "source"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -170,7 +211,6 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
             place = download(data.source, scratch)
         else:
             place = _local_place(data.source, layout.root)
-        _refuse_own_output(data.source, place, layout)
         if place.is_dir():
             yield Opened(place, data.sha256)
         else:
@@ -201,33 +241,28 @@ def _is_file_url(source: str) -> bool:
     return source.lower().startswith("file://")
 
 
+def _local_path(source: str, root: Path) -> Path:
+    if not _is_file_url(source):
+        return root / os.path.expanduser(source)  # noqa: PTH111  # Path's raises for no user
+    parts = urlsplit(source)
+    if parts.netloc not in ("", "localhost"):
+        raise SourceError(
+            f"{source} names a file on the host {parts.netloc!r}; a file URL has three "
+            "slashes: file:///folder/photos.zip"
+        )
+    return Path(unquote(parts.path))
+
+
 def _local_place(source: str, root: Path) -> Path:
-    if _is_file_url(source):
-        parts = urlsplit(source)
-        place = Path(unquote(parts.path))
-        if parts.netloc not in ("", "localhost"):
-            raise SourceError(
-                f"{source} names a file on the host {parts.netloc!r}; a file URL has three "
-                "slashes: file:///folder/photos.zip"
-            )
-    else:
-        place = root / os.path.expanduser(source)  # noqa: PTH111  # Path's raises for no user
+    place = _local_path(source, root)
     if place.is_dir() or (place.is_file() and archive_ending(place.name)):
         return place
     fault = "is no known kind of archive" if place.is_file() else f"does not exist ({place})"
     raise SourceError(f"data.source {source} {fault}; allowed are synthetic, {_KINDS}")
 
 
-def _refuse_own_output(source: str, place: Path, layout: Layout) -> None:
-    folder = place.resolve()
-    rounds = layout.round("r00").root.parent
-    for written in (layout.raw, layout.ingest, layout.heldout, layout.candidates, rounds):
-        output = written.resolve()
-        if folder.is_relative_to(output) or output.is_relative_to(folder):
-            raise SourceError(
-                f"data.source {source} overlaps {output}, which the stages write anew; copy the "
-                "images to a folder of their own"
-            )
+def _resolved(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises for links in a circle
 
 
 def _digest(place: Path) -> str:

@@ -45,8 +45,11 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
     header = [name.strip() for name in rows[0][1]] if rows else []
     missing = [column for column in table.columns if column not in header]
     if missing:
+        is_parted = len(header) == 1 and (";" in header[0] or "\t" in header[0])
+        hint = "; the separator must be a comma, not a semicolon or a tab" if is_parted else ""
         raise TableError(
-            f"{path} lacks column {', '.join(missing)}; {table.name} has {', '.join(table.columns)}"
+            f"{path} lacks column {', '.join(missing)}; {table.name} has "
+            f"{', '.join(table.columns)}{hint}"
         )
     problems = [
         f"row {number}: {len(row)} cells, the header has {len(header)}"

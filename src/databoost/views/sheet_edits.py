@@ -60,8 +60,8 @@ def read_sheet(path: Path) -> FilledSheet:
     Raises
     ------
     CorrectionError
-        If the file is missing, too large, damaged, or no sheet of this version of databoost, or
-        if cells were merged.
+        If the file is missing, too large, damaged, no XLSX, or no sheet of this version of
+        databoost, or if cells were merged.
     """
     _check_file(path)
     try:
@@ -70,6 +70,10 @@ def read_sheet(path: Path) -> FilledSheet:
         tabs = {tab.title: _lines(tab) for tab in book.worksheets}
         book.close()
     except Exception as error:  # zip, XML and openpyxl each raise their own on a damaged file
+        if path.suffix.lower() != ".xlsx":
+            raise CorrectionError(
+                f"{path} can't be read: it does not end in .xlsx; save the sheet as XLSX"
+            ) from error
         raise CorrectionError(
             f"{path} is damaged or cut short and cannot be read: {error or type(error).__name__}"
         ) from error
