@@ -135,7 +135,7 @@ def show_rounds() -> None:
     n_additions      those of them that the round added
     val, test, ...   accuracy, 0 to 1, of each split that is not trained on
     late_val         mean accuracy on val over the training's late epochs: the kept one is a lucky
-                     draw, so compare rounds by this one, too
+                     draw, so compare rounds by this one, too (not with boost.mine_on: half)
     n_misclassified  validation images that the model gets wrong
     stop             why no round can follow, if one has stopped
 
