@@ -12,11 +12,11 @@ from databoost.layout import Layout
 from databoost.params import Params
 from databoost.yamlfile import read_yaml
 
-#: Stages that the outputs of a round come of; `flat_params` gives their parameters.
-_ONE_FOR_ALL_ROUNDS = ("ingest", "prepare", "candidates")
-_ONE_A_ROUND = ("boost", "train", "evaluate")
-#: The first snapshot comes of these alone.
+#: Stages that the first snapshot comes of.
 SNAPSHOT_STAGES = ("ingest", "prepare")
+#: Stages that the outputs of a round come of; `flat_params` gives their parameters.
+_ONE_FOR_ALL_ROUNDS = (*SNAPSHOT_STAGES, "candidates")
+_ONE_A_ROUND = ("boost", "train", "evaluate")
 
 
 class EditedInputs:
