@@ -195,6 +195,21 @@ def test_a_filled_in_sheet_is_taken_over_and_taken_back(reproduced: Project) -> 
     assert layout.round("r00").manifest.read_bytes() == given
 
 
+def test_images_that_a_person_put_into_data_raw_stay(reproduced: Project, tmp_path: Path) -> None:
+    project = make_repository(tmp_path / "project")
+    photo = project.folder / "data/raw/cat/1.png"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"a photo")
+    refused = project.run("dvc", "repro", "ingest", check=False)
+    assert refused.returncode != 0
+    assert "data/raw is replaced as a whole, and holds 1 file(s)" in refused.stderr
+    assert photo.read_bytes() == b"a photo"
+    # Nor where DVC knows what the stage gave before, and would lay that there.
+    shutil.copytree(reproduced.folder / ".dvc/cache", project.folder / ".dvc/cache")
+    assert project.run("dvc", "repro", "ingest", check=False).returncode != 0
+    assert photo.read_bytes() == b"a photo"
+
+
 def boosts_in_mlflow(layout: Layout) -> int:
     with closing(sqlite3.connect(layout.root / "mlflow.db")) as store:
         (n_runs,) = store.execute("SELECT COUNT(*) FROM runs").fetchone()

@@ -169,6 +169,11 @@ class Layout:
         return self.ingest / "images.csv"
 
     @property
+    def raw_written(self) -> Path:
+        """The paths in ``raw`` that ``ingest`` wrote, be it a run that broke off; a JSON list."""
+        return self.state / "raw.json"
+
+    @property
     def unreadable(self) -> Path:
         """One row a raw file that is no image, with the reason."""
         return self.ingest / "unreadable.csv"

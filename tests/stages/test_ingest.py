@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -138,6 +139,73 @@ def test_an_altered_folder_is_refused_and_nothing_is_lost(tmp_path):
         file.unlink() if kept is None else file.write_bytes(kept)
     ingest(layout, params(source="photos", sha256=digest))
     assert tree(tmp_path) == without
+
+
+def test_a_persons_own_files_are_not_replaced(tmp_path):
+    layout = Layout(tmp_path)
+    names = [f"cat/{number}\x1b.jpg" for number in range(7)]
+    write_photos(layout.raw, *names)
+    before = tree(tmp_path)
+    with pytest.raises(SourceError) as raised:
+        ingest(layout, params())
+    assert str(raised.value) == (
+        "data/raw is replaced as a whole, and holds 7 file(s) that databoost did not write:"
+        + "".join(f"\n  - cat/{number}\\x1b.jpg" for number in range(5))
+        + "\nMove images to a folder outside the project and name that, `databoost source "
+        "../photos`; a wrong label is changed by data/corrections.csv. If the files are not "
+        "needed, remove data/raw"
+    )
+    assert tree(tmp_path) == before
+
+
+def test_an_image_put_among_the_raw_ones_is_not_replaced(tmp_path):
+    write_photos(tmp_path / "photos", *NAMES)
+    layout = Layout(tmp_path)
+    ingest(layout, params(source="photos"))
+    (layout.raw / "train/a/2.png").rename(layout.raw / "train/b/2.png")
+    before = tree(tmp_path)
+    with pytest.raises(SourceError, match=r"holds 1 file\(s\) .*\n  - train/b/2\.png\n"):
+        ingest(layout, params(source="photos"))
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("lost", ["data/ingest", ".databoost"])
+def test_the_stages_own_files_are_replaced_whatever_record_of_them_is_lost(tmp_path, lost):
+    write_photos(tmp_path / "photos", *NAMES)
+    layout = Layout(tmp_path)
+    ingest(layout, params(source="photos"))
+    written = tree(layout.raw)
+    (layout.raw / "train/Thumbs.db").write_bytes(b"of a file manager")
+    (layout.raw / ".DS_Store").write_bytes(b"of another")
+    shutil.rmtree(tmp_path / lost)
+    ingest(layout, params(source="photos"))
+    assert tree(layout.raw) == written
+
+
+@pytest.mark.parametrize("n_in_place", [0, 1])
+def test_a_run_that_breaks_off_while_it_puts_its_files_in_place_can_be_repeated(
+    tmp_path, monkeypatch, n_in_place
+):
+    write_photos(tmp_path / "photos", *NAMES)
+    layout = Layout(tmp_path)
+    ingest(layout, params(source="photos"))
+    (tmp_path / "photos/val/a/3.png").rename(tmp_path / "photos/val/a/4.png")
+    replace, replaced = os.replace, []
+
+    def breaks_off(source: Path, target: Path) -> None:
+        if target in (layout.raw, layout.ingest):
+            if len(replaced) == n_in_place:
+                raise KeyboardInterrupt
+            replaced.append(target)
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", breaks_off)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(layout, params(source="photos"))
+    assert len(replaced) == n_in_place
+    ingest(layout, params(source="photos"))
+    assert sorted(tree(layout.raw)) == ["train/a/2.png", "train/b/1.png", "val/a/4.png"]
 
 
 def test_an_archive_gives_the_same_bytes_as_its_folder(tmp_path):

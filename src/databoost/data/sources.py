@@ -143,8 +143,8 @@ def source_digest(source: str, root: Path) -> str:
 def check_no_output(source: str, layout: Layout) -> None:
     """Refuse a local source that overlaps what databoost writes: it may be gone before it is read.
 
-    DVC removes a stage's outputs before it runs the stage, ``data/raw`` before ``ingest``, so
-    this is checked before ``data.source`` is written, too.
+    DVC removes the outputs of nearly every stage before it runs the stage, so this is checked
+    before ``data.source`` is written, too.
 
     Parameters
     ----------
