@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
 #: A built-in dataset that is drawn, trained on and boosted in seconds.
@@ -21,6 +22,12 @@ SMALL = {
     "candidates.count": 300,
     "boost.neighbors": 3,
 }
+
+
+def written_by(stage: dict[str, Any]) -> list[str]:
+    """List the outputs of a stage of ``dvc.yaml``; each is a path, or a path with its settings."""
+    outs = [path for out in stage["outs"] for path in ([out] if isinstance(out, str) else out)]
+    return [*outs, *stage.get("metrics", [])]
 
 
 class Project:

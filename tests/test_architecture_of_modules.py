@@ -39,7 +39,7 @@ ORDER = """
     rounds
     study.places study.plan study.jobs study.planner study.late study.work study.worker study.queue
     study.verdicts study.results study.running
-    cli_stages cli_corrections cli_study cli
+    cli_stages cli_settings cli_corrections cli_study cli
 """.split()  # noqa: SIM905
 
 
@@ -145,7 +145,9 @@ def test_none_imports_dvc() -> None:
     assert importers("dvc") == set()
 
 
-@pytest.mark.parametrize("module", ["cli", "cli_stages", "cli_corrections", "cli_study", "project"])
+@pytest.mark.parametrize(
+    "module", ["cli", "cli_stages", "cli_settings", "cli_corrections", "cli_study", "project"]
+)
 def test_nothing_heavy_is_imported_by_the_command_line_at_once(module: str) -> None:
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
     at_once = {
@@ -163,6 +165,7 @@ def test_nothing_heavy_is_imported_by_the_command_line_at_once(module: str) -> N
         "typing",
         "click",
         "databoost.cli_corrections",
+        "databoost.cli_settings",
         "databoost.cli_stages",
         "databoost.cli_study",
         "databoost.errors",

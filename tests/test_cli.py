@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from handmade_rounds import lay_round
-from projects import REPOSITORY
+from projects import REPOSITORY, written_by
 from ruamel.yaml import YAML
 
 from databoost.cli import main
@@ -89,8 +89,7 @@ def test_a_stage_names_its_inputs_and_outputs_as_dvc_does(stage: str) -> None:
     told = " ".join((main.commands[stage].help or "").split())
     found = re.search(r"`dvc repro` runs it\. Reads (.+); writes (.+)\. \x08 Example", told)
     assert found
-    kinds = [declared["deps"], [*declared["outs"], *declared.get("metrics", [])]]
-    for text, paths in zip(found.groups(), kinds, strict=True):
+    for text, paths in zip(found.groups(), [declared["deps"], written_by(declared)], strict=True):
         named = re.findall(r"(?:data|reports)/[\w./]+|embedding\.weights", text)
         meant = [re.sub(r"\$\{(?:item|key)\}", "ROUND", path) for path in paths]
         meant = [re.sub(r"\$\{item\.previous\}", "PREVIOUS", path) for path in meant]
@@ -395,7 +394,7 @@ def test_source_takes_urls_unseen_and_synthetic_back(folder: Path) -> None:
         ("source", "data/raw/photos.zip"),
         ("source", "data/rounds/r02/dataset", "--sha256", "a" * 64),
         ("set", "train.epochs=9", "data.source=data/raw"),
-        ("set", "data={source: .databoost/source, sha256: '', classes: []}"),
+        ("set", "data={source: data/ingest, sha256: '', classes: [], val_fraction: 0.5, seed: 0}"),
     ],
 )
 def test_what_a_stage_writes_becomes_no_source(folder: Path, arguments: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ All bad keys of a file are reported in one :class:`~databoost.errors.ParamsError
 
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,10 +141,21 @@ def read_params(path: Path) -> Params:
     return parse_params(read_yaml(path), str(path))
 
 
-def edit_params(path: Path, changes: dict[str, Any]) -> Params:
+def edit_params(
+    path: Path, changes: dict[str, Any], check: Callable[[Params], None] = lambda _: None
+) -> Params:
     """Set dotted keys in ``params.yaml``, keeping comments and order; all or nothing.
 
     >>> edit_params(Path("params.yaml"), {"boost.neighbors": 5})  # doctest: +SKIP
+
+    Parameters
+    ----------
+    path
+        The file.
+    changes
+        Values by key; a whole section may be one.
+    check
+        Raises for a valid result that is not to be written either.
 
     Returns
     -------
@@ -161,5 +173,6 @@ def edit_params(path: Path, changes: dict[str, Any]) -> Params:
         names = ", ".join(map(repr, unknown))
         raise ParamsError(f"{path} has no key {names}; `databoost params` lists all")
     params = parse_params(document, f"{path} (after the change)")
+    check(params)
     write_yaml(path, document)
     return params

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 
 import pytest
-from projects import REPOSITORY
+from projects import REPOSITORY, written_by
 from ruamel.yaml import YAML
 
 from databoost.data import downloads, sources
@@ -307,7 +307,7 @@ def test_what_a_stage_writes_is_no_source(tmp_path, source, output):
 def test_no_output_of_a_stage_is_a_source():
     stages = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"].values()
     declared = [stage.get("do", stage) for stage in stages]
-    outputs = [out for one in declared for out in [*one["outs"], *one.get("metrics", [])]]
+    outputs = [path for stage in declared for path in written_by(stage)]
     assert len(outputs) > 20
     for output in outputs:
         with pytest.raises(SourceError, match=r"overlaps .* which is removed and written anew"):
