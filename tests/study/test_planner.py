@@ -213,6 +213,16 @@ def test_another_onnx_runtime_embeds_anew(layout: Layout, monkeypatch: pytest.Mo
     }
 
 
+def test_another_scikit_learn_groups_failures_anew(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = {"near": {}, "groups": {"boost.clusters": 3}}
+    before = planned(layout, arms=arms, seeds=[0])
+    monkeypatch.setattr("databoost.study.planner.version", lambda _: "0.1")
+    after = {job.name for job in planned(layout, arms=arms, seeds=[0])}
+    assert {job.arm for job in before if job.name not in after} == {"groups"}
+
+
 def test_a_precision_counts_as_what_it_is_settled_to(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,9 @@ not change is found done. r00 is trained once for all arms whose training is the
 are embedded once for all arms whose candidates and embedder are the same, and not at all for one
 that looks at no vectors: a random control waits for no embedder. Every round after that is a job,
 whose name counts the round that it is made from, so that a study that is extended keeps the rounds
-it has. The name counts PyTorch's version, the device and the precision too, as digits depend on
-them; where the study's folder and the project lie it does not count.
+it has. The name counts PyTorch's version, the device and the precision too (and ONNX Runtime's and
+scikit-learn's, where they are used), as digits depend on them; where the study's folder and the
+project lie it does not count.
 """
 
 import hashlib
@@ -136,6 +137,8 @@ class _Planner:
         if params.boost.suspects == "skip" and self.scores is not None:
             own = replace(own, scores=self.scores)
             key.append(self._content(self.scores))
+        if params.boost.clusters:
+            key.append(version("scikit-learn"))
         jobs = [r00]
         for before, n_additions in zip(params.rounds, self.schedule, strict=False):
             here = with_round(params, before, n_additions)
