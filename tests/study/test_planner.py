@@ -187,6 +187,7 @@ def test_scores_are_of_those_arms_alone_that_look_at_them(layout: Layout) -> Non
     [
         ("databoost.study.planner.RESULT_VERSION", 0),
         ("torch.__version__", "1.0"),
+        ("torch.backends.cpu.get_cpu_capability", lambda: "other"),
         ("databoost.study.planner.pick_device", lambda settings: torch.device("meta")),
     ],
 )

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from databoost.data.tables import STUDY_ARMS, VERDICTS
-from databoost.views.study_picture import _against, study_picture
+from databoost.views.study_picture import _against, _seeds, study_picture
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -56,3 +56,12 @@ def test_a_study_of_one_arm_has_a_plot() -> None:
     arms, verdicts = tables()
     picture = study_picture(arms[arms["arm"] == "a"], verdicts.iloc[:0], "a")
     assert picture.startswith(b"\x89PNG")
+
+
+def test_the_title_tells_how_many_seeds_the_arms_have() -> None:
+    arms, verdicts = tables()
+    assert _seeds(arms) == "2 seeds"
+    assert _seeds(arms.assign(n_seeds=1)) == "1 seed"
+    assert _seeds(arms.assign(n_seeds=[1, 2] * 4)) == "1 to 2 seeds"
+    of_one = study_picture(arms.assign(n_seeds=1), verdicts, "a")
+    assert of_one != study_picture(arms, verdicts, "a")

@@ -110,8 +110,8 @@ def shown_tables(arms: pd.DataFrame, verdicts: pd.DataFrame) -> str:
     best = best.sort_values("test_accuracy", ascending=False, kind="stable")
     best = best.sort_values("measure", kind="stable")
     text = [
-        f"{last}: test accuracy with its 95% interval over seeds and images; of the epoch that is "
-        "kept, and the mean over late ones",
+        f"{last}: test accuracy with its 95% interval over seeds and images (of one seed over "
+        "images alone); of the epoch that is kept, and the mean over late ones",
         _text(best),
     ]
     pairs = verdicts[verdicts["round"] == last]
@@ -120,7 +120,7 @@ def shown_tables(arms: pd.DataFrame, verdicts: pd.DataFrame) -> str:
         n_last, n_all = (int((rows["measure"] == MEASURES[0]).sum()) for rows in (pairs, verdicts))
         text += [
             f"{n_last} comparison(s) in {last}, {n_all} in all rounds, by either measure: of 20 "
-            "between arms that do not differ, 1 is expected to look like more than noise"
+            "between arms that do not differ, at most 1 is expected to look like more than noise"
         ]
         if not pairs["is_equal_size"].all():
             text += ["arms of unequal size may differ by their size alone"]

@@ -23,7 +23,7 @@ Resampling seeds and images is given beside it (Owen, "The pigeonhole bootstrap"
 Statistics 1 (2007)). It counts the rest three times, so that it is too wide where the rest
 dominates, and with two or three seeds it is too narrow where seeds do; so no verdict rests on it.
 
-All of this holds for one comparison each: among twenty, one is expected to miss.
+All of this holds for one comparison each: among twenty, one is expected to miss at most.
 """
 
 import itertools

@@ -37,7 +37,6 @@ def study_picture(arms: pd.DataFrame, verdicts: pd.DataFrame, control: str) -> b
     rounds = sorted(set(arms["round"]))
     figure = Figure(figsize=(12.5, 8), dpi=100, layout="constrained")
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
-    n_seeds = int(arms["n_seeds"].max())
     for (above, below), (measure, told) in zip(panels.T, _MEASURES.items(), strict=True):
         for number, arm in enumerate(names):
             rows = arms[(arms["arm"] == arm) & (arms["measure"] == measure)]
@@ -46,8 +45,7 @@ def study_picture(arms: pd.DataFrame, verdicts: pd.DataFrame, control: str) -> b
             if arm != control:
                 pairs = verdicts[verdicts["measure"] == measure]
                 _draw(below, _against(pairs, arm, control), rounds, number, len(names), arm)
-        seeds = f"{n_seeds} seed{'s' if n_seeds != 1 else ''}"
-        above.set_title(f"test accuracy, {told}, {seeds}", loc="left", fontsize=11)
+        above.set_title(f"test accuracy, {told}, {_seeds(arms)}", loc="left", fontsize=11)
         below.set_title(f"difference from {control}, {told}", loc="left", fontsize=11)
         below.axhline(0, color="#999999", linewidth=1, zorder=0)
         below.set_xticks(range(len(rounds)), [_tick(arms, name) for name in rounds])
@@ -59,8 +57,10 @@ def study_picture(arms: pd.DataFrame, verdicts: pd.DataFrame, control: str) -> b
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    figure.supxlabel("round, and mean number of training images; bars: 95% over seeds and images",
-                     fontsize=9)  # fmt: skip
+    bars = "bars: 95% over seeds and images"
+    if arms["n_seeds"].min() == 1:
+        bars += ", of one seed over images alone"
+    figure.supxlabel(f"round, and mean number of training images; {bars}", fontsize=9)
     return figure_png(figure)
 
 
@@ -86,6 +86,13 @@ def _against(verdicts: pd.DataFrame, arm: str, control: str) -> pd.DataFrame:
     other = verdicts[(verdicts["arm"] == control) & (verdicts["other_arm"] == arm)][columns]
     turned = other.assign(difference=-other["difference"], low=-other["high"], high=-other["low"])
     return pd.concat([own, turned]).rename(columns={"difference": "value"})
+
+
+def _seeds(arms: pd.DataFrame) -> str:
+    fewest, most = int(arms["n_seeds"].min()), int(arms["n_seeds"].max())
+    if fewest < most:
+        return f"{fewest} to {most} seeds"
+    return f"{most} seed{'s' if most != 1 else ''}"
 
 
 def _tick(arms: pd.DataFrame, name: str) -> str:
