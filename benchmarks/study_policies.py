@@ -2,7 +2,7 @@
 
     python benchmarks/study_policies.py docs/evidence/boosting/rounds.csv
 
-Reads the table `rounds.csv` of `databoost study`; trains nothing. Four questions, with intervals by
+Reads the table `rounds.csv` of `databoost study`; trains nothing. Five questions, with intervals by
 t over seeds; that the images are a sample, too, they leave out (a *chain* is an arm with a seed):
 
 gap       by how much validation accuracy exceeds that on `test`: of the epoch that is kept, which
@@ -15,6 +15,9 @@ arms      every arm minus the first with its 95% interval by t, from all arms an
           how many seeds an interval of 2 points, or of 1, to either side would take; of the epochs
           that were kept, and of the means over late ones. Of 20 intervals one leaves out the truth
           by chance: the last figure is p times the number of comparisons
+sorts     with `--controls random mirror`: the mean of all other arms minus the mean of these; every
+          arm with a seed counts as one draw of its sort (accuracy = sort + seed + noise): many ways
+          of doing alike against a few controls, on few seeds
 
 A table of an older study lacks those means, or has them of validation alone.
 """
@@ -130,6 +133,35 @@ def contrasts(
     )  # fmt: skip
 
 
+def sorts(rounds: pd.DataFrame, controls: list[str]) -> None:
+    """Print the mean of the arms that are no controls minus the mean of those that are."""
+    later = rounds[rounds["round"] != "r00"]
+    lacking = set(controls) - set(later["arm"])
+    if lacking:
+        raise SystemExit(f"no arm is called {', '.join(sorted(lacking))}")
+    for name, rows in later.groupby("round"):
+        is_control = rows["arm"].isin(controls).to_numpy()
+        seeds = pd.get_dummies(rows["seed"]).astype(float).to_numpy()
+        design = np.column_stack([~is_control, seeds]).astype(float)
+        n_free = len(rows) - int(np.linalg.matrix_rank(design))
+        if is_control.all() or n_free < 1:
+            continue
+        print(f"{name}: {int((~is_control).sum())} cells minus {int(is_control.sum())} of controls")
+        for measure in _MEASURES:
+            if measure not in rows or rows[measure].isna().any():
+                continue
+            values = rows[measure].to_numpy(dtype=float)
+            fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+            variance = float(((values - design @ fitted) ** 2).sum()) / n_free
+            error = float(np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0]))
+            half = float(stats.t.ppf(0.975, n_free)) * error
+            low, high = fitted[0] - half, fitted[0] + half
+            print(
+                f"  {measure}: {fitted[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+                f", cells of one sort spread by {variance**0.5:.3f} ({n_free} degrees of freedom)"
+            )
+
+
 def n_seeds(deviation: float, half: float) -> int:
     """Count the seeds that a 95% interval by t of this half width takes."""
     n = 2
@@ -145,6 +177,7 @@ def main() -> None:
     )
     parser.add_argument("tables", type=Path, nargs="+", help="rounds.csv of studies")
     parser.add_argument("--epochs", type=int, default=40, help="train.epochs of the studies")
+    parser.add_argument("--controls", nargs="+", default=[], help="arms that the others face")
     arguments = parser.parse_args()
     for path in arguments.tables:
         rounds = pd.read_csv(path)
@@ -153,6 +186,8 @@ def main() -> None:
         rollback(rounds)
         epochs(rounds, arguments.epochs)
         compare(rounds)
+        if arguments.controls:
+            sorts(rounds, arguments.controls)
 
 
 if __name__ == "__main__":
