@@ -27,7 +27,8 @@ from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples
-from databoost.model.evaluation import pick_device, predict
+from databoost.model.evaluation import predict
+from databoost.model.processor import pick_device
 from databoost.model.training import train_model
 from databoost.params import Params
 from databoost.project import open_project

@@ -37,7 +37,8 @@ from databoost.data.resizing import TapStore
 from databoost.data.synthetic import write_synthetic
 from databoost.data.tables import MANIFEST
 from databoost.model.batches import Examples
-from databoost.model.evaluation import pick_device, predict
+from databoost.model.evaluation import predict
+from databoost.model.processor import pick_device
 from databoost.model.training import train_model
 from databoost.params import Params, read_params
 

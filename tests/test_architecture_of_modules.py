@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 SOURCE = REPOSITORY / "src" / "databoost"
 #: The modules in the order in which a reader meets them; each wing is one line or more.
 ORDER = """
-    errors labels data.files yamlfile sections params layout
+    code errors labels data.files yamlfile sections params layout
     data.tables data.tablefiles data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
     data.archives data.downloads data.sources data.datasets data.halves data.splitting
@@ -29,7 +29,7 @@ ORDER = """
     candidates.judging candidates.reranking
     boosting strategies additions drawing fidelity clusters mining
     attribution tracing
-    views.plots views.pictures views.charts views.traced views.page
+    views.plots views.pictures views.worst_images views.charts views.traced views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page
     views.sheets views.sheet_contents views.sheet_edits views.study_picture
     views.preview
@@ -49,22 +49,17 @@ def module_name(path: Path) -> str:
 
 #: Modules that no result of a stage depends on, and below which nothing of a stage lies.
 PLUMBING = {
-    *("errors", "sections", "params", "layout", "tracking", "publishing"),
+    *("code", "errors", "sections", "params", "layout", "tracking", "publishing"),
     *("data.files", "data.tables", "data.tablefiles"),
 }
-#: What a stage imports of them only reads, or picks a device.
+#: What a stage imports of them only reads, or names a type.
 UNNAMED = {
-    ("train", "model.evaluation"),
     ("train", "data.datasets"),
     ("candidates", "data.datasets"),
-    ("candidates", "model.evaluation"),
     ("boost", "model.evaluation"),
     ("attribute", "data.datasets"),
-    ("attribute", "model.evaluation"),
-    ("map", "model.evaluation"),
     ("scores", "data.datasets"),
     ("audit", "data.datasets"),
-    ("scores", "model.evaluation"),
 }
 
 

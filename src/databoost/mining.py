@@ -38,7 +38,8 @@ from databoost.errors import DatasetError
 from databoost.fidelity import least_like, parent_similarities
 from databoost.layout import Layout, RoundLayout
 from databoost.model.checkpoints import load_checkpoint
-from databoost.model.evaluation import Probabilities, pick_device
+from databoost.model.evaluation import Probabilities
+from databoost.model.processor import pick_device
 from databoost.params import Params, round_number
 from databoost.sections import SearchParams
 from databoost.strategies import (

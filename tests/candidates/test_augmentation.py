@@ -207,6 +207,32 @@ def test_pictures_in_bands_and_batches_in_parts_are_the_same(monkeypatch) -> Non
         assert (render(parents, recipes.iloc[[2]]) == picture).all()
 
 
+def test_few_pixels_are_laid_out_at_once_though_some_parents_are_tall_and_some_wide(
+    monkeypatch,
+) -> None:
+    images = [image(300, 4, seed=1), image(4, 300, seed=2), image(40, 40, seed=3)]
+    parents, recipes = prepared(images, LIVELY, 24)
+    whole = render_taps(parents, recipes, 8)
+    sizes = []
+
+    def spy(*given: object) -> torch.Tensor:
+        canvases = lay(*given)
+        sizes.append((len(canvases), canvases[0].numel()))
+        return canvases
+
+    lay = augmentation._canvases
+    monkeypatch.setattr(augmentation, "_canvases", spy)
+    monkeypatch.setattr(augmentation, "_BLOCK", 2**11)
+    assert all(a.equal(b) for a, b in zip(whole, render_taps(parents, recipes, 8), strict=True))
+    most = 64 * 2**11
+    assert all(n == 1 or n * area <= most for n, area in sizes)
+    assert len(sizes) < 24
+    sizes.clear()
+    upright = recipes[recipes["parent_id"] == "000"]
+    render_taps(parents, upright, 8)
+    assert sizes == [(8, 303 * 7)]
+
+
 def test_a_picture_in_many_bands_is_thickened_once(monkeypatch) -> None:
     parents, recipes = prepared(GREY[2:], LIVELY, 1)
     calls = []

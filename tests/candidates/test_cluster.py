@@ -327,6 +327,18 @@ def test_one_is_started_only_if_none_was_named(monkeypatch, given, tried):
     assert asked == [("auto", None)]
 
 
+def test_a_node_takes_the_gpu_that_it_is_lent(tmp_path, shards, settings, monkeypatch):
+    for name in ("_quieten", "_check_resources"):
+        monkeypatch.setattr(engine_module, name, lambda *_: None)
+    monkeypatch.setattr(engine_module, "_connection", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(engine_module, "_send", lambda left, _: {s.number: (s, None) for s in left})
+    monkeypatch.setattr(engine_module, "_results", lambda sent, plan: iter([plan.device]))
+    monkeypatch.setattr("ray.put", lambda content: None)
+    device = torch.device("cuda", 1)
+    engine = ray_engine(POLICY, settings, tmp_path / "model.ckpt", device, 1)
+    assert list(engine(shards)) == [torch.device("cuda")]
+
+
 def test_without_ray_the_error_says_what_to_install(tmp_path, settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "ray.data", None)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,11 @@ def make_images(n: int, size: int) -> torch.Tensor:
 
 def write_onnx(
     path: Path,
-    shape: list[Any],
+    shape: list[Any] | None,
     kind: int = TensorProto.FLOAT,
     nodes: Callable[[str], list[onnx.NodeProto]] | None = None,
     inputs: int = 1,
+    outputs: Sequence[str] = ("vector",),
 ) -> Path:
     """Write an encoder; by default its vector is the mean of each channel."""
     first = "images"
@@ -55,7 +56,7 @@ def write_onnx(
     if kind != TensorProto.FLOAT and kind in (TensorProto.UINT8, TensorProto.FLOAT16):
         graph_nodes.append(helper.make_node("Cast", [first], ["wide"], to=TensorProto.FLOAT))
         first = "wide"
-    axes = [1, 2] if shape[-1] == 3 else [2, 3]
+    axes = [1, 2] if shape and shape[-1] == 3 else [2, 3]
     graph_nodes += (
         nodes(first)
         if nodes
@@ -66,7 +67,7 @@ def write_onnx(
         "encoder",
         [helper.make_tensor_value_info("images", kind, shape)]
         + [helper.make_tensor_value_info(f"more{i}", kind, [1]) for i in range(1, inputs)],
-        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
@@ -271,7 +272,17 @@ def test_size_that_an_architecture_does_not_take_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape", [["n", 3, 8, 8], ["n", 8, 8, 3], [2, 3, 8, 8], ["n", 3, "h", "w"]]
+    "shape",
+    [
+        ["n", 3, 8, 8],
+        ["n", 8, 8, 3],
+        [2, 3, 8, 8],
+        ["n", 3, "h", "w"],
+        ["n", "channels", "h", "w"],
+        [None, None, None, None],
+        ["n", "channels", 8, 8],
+        ["n", "h", "w", 3],
+    ],
 )
 @pytest.mark.parametrize("pixels", ["bytes", "unit", "imagenet"])
 def test_onnx_file_gets_the_pixels_it_expects(tmp_path, shape, pixels):
@@ -287,23 +298,123 @@ def test_onnx_file_gets_the_pixels_it_expects(tmp_path, shape, pixels):
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [(["n", 3, 8, 8], 8), (["n", 9, 9, 3], 9), (["n", 3, "h", "w"], 224)]
+    ("shape", "size"),
+    [
+        (["n", 3, 8, 8], 8),
+        (["n", 9, 9, 3], 9),
+        (["n", 3, "h", "w"], 224),
+        (["n", "channels", "h", "w"], 224),
+        (["n", "channels", 9, 9], 9),
+    ],
 )
 def test_onnx_file_says_its_size(tmp_path, shape, size):
     write_onnx(tmp_path / "encoder.onnx", shape)
     assert load(tmp_path, "onnx", "encoder.onnx").image_size == size
 
 
-def test_onnx_output_of_any_rank_is_flattened(tmp_path):
+def test_onnx_output_of_one_vector_an_image_is_flattened(tmp_path):
     copies = write_onnx(
         tmp_path / "encoder.onnx",
-        ["n", 3, 2, 2],
+        ["n", 3, 1, 1],
         nodes=lambda name: [helper.make_node("Identity", [name], ["vector"])],
     )
     embedder = OnnxEmbedder(copies, 0, "bytes")
-    images = make_images(4, 2)
-    assert embedder.dimension == 12
-    np.testing.assert_array_equal(embedder.features(images), images.reshape(4, 12).numpy())
+    images = make_images(4, 1)
+    assert embedder.dimension == 3
+    np.testing.assert_array_equal(embedder.features(images), images.reshape(4, 3).numpy())
+
+
+def tokens(*others: str) -> Callable[[str], list[onnx.NodeProto]]:
+    """An encoder whose first output is the image itself; the others are a number a column."""
+
+    def nodes(name: str) -> list[onnx.NodeProto]:
+        return [helper.make_node("Identity", [name], ["tokens"])] + [
+            helper.make_node("ReduceMax", [name], [other], axes=[1, 2], keepdims=0)
+            for other in others
+        ]
+
+    return nodes
+
+
+@pytest.mark.parametrize("n_at_once", ["n", 1, 3])
+def test_of_onnx_outputs_the_one_is_taken_that_is_a_vector_an_image(tmp_path, n_at_once):
+    shape, outputs = [n_at_once, 3, 8, 8], ["tokens", "pooled"]
+    write_onnx(tmp_path / "encoder.onnx", shape, nodes=tokens("pooled"), outputs=outputs)
+    embedder = load(tmp_path, "onnx", "encoder.onnx")
+    images = make_images(5, 8)
+    assert embedder.dimension == 8
+    np.testing.assert_array_equal(embedder.features(images), images.numpy().max(axis=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([], r"turns 2 image\(s\) into tokens \(2, 3, 8, 8\); a vector an image is taken, which"),
+        (["a", "b"], r"into tokens \(2, 3, 8, 8\), a \(2, 8\), b \(2, 8\); a vector an image is"),
+    ],
+)
+def test_onnx_outputs_of_which_none_can_be_chosen_are_refused(tmp_path, others, told):
+    shape, outputs = ["n", 3, 8, 8], ["tokens", *others]
+    write_onnx(tmp_path / "encoder.onnx", shape, nodes=tokens(*others), outputs=outputs)
+    with pytest.raises(WeightsError, match=told):
+        load(tmp_path, "onnx", "encoder.onnx")
+
+
+def test_onnx_output_of_a_vector_a_channel_is_refused(tmp_path):
+    write_onnx(tmp_path / "encoder.onnx", ["n", 3, 8, 8], nodes=reshaped(-1, 64))
+    with pytest.raises(
+        WeightsError, match=r"turns 2 image\(s\) into vector \(6, 64\); a vector an"
+    ):
+        load(tmp_path, "onnx", "encoder.onnx")
+
+
+def named(name: str) -> Callable[[str], list[onnx.NodeProto]]:
+    """An encoder with weights, whose inner value has this name."""
+
+    def nodes(first: str) -> list[onnx.NodeProto]:
+        value = onnx.numpy_helper.from_array(make_images(1, 8).numpy(), "weights")
+        return [
+            helper.make_node("Constant", [], ["weights"], value=value),
+            helper.make_node("Mul", [first, "weights"], [name]),
+            helper.make_node("ReduceMean", [name], ["vector"], axes=[2, 3], keepdims=0),
+        ]
+
+    return nodes
+
+
+@pytest.mark.parametrize("second", ["encoder.onnx.data", f"{'long' * 40}.data"])
+def test_onnx_file_whose_weights_lie_in_another_is_refused(tmp_path, second):
+    path = write_onnx(tmp_path / "encoder.onnx", ["n", 3, 8, 8], nodes=named("product"))
+    expected = load(tmp_path, "onnx", "encoder.onnx").features(make_images(2, 8))
+    onnx.save(
+        onnx.load(path),
+        path,
+        save_as_external_data=True,
+        location=second,
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    message = (
+        r"encoder\.onnx is a graph alone: its weights lie in a second file, which .*_data=False"
+    )
+    with pytest.raises(WeightsError, match=message):
+        load(tmp_path, "onnx", "encoder.onnx")
+    onnx.save(onnx.load(path), path)
+    (tmp_path / second).unlink()
+    found = load(tmp_path, "onnx", "encoder.onnx").features(make_images(2, 8))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shape", [["n", 3, 8, 8], ["many" * 40, 3, 8, 8]])
+def test_onnx_file_that_calls_something_else_a_location_is_taken(tmp_path, shape):
+    path = write_onnx(tmp_path / "encoder.onnx", shape, nodes=named("location"))
+    model = onnx.load(path)
+    model.graph.value_info.append(
+        helper.make_tensor_value_info("location", TensorProto.FLOAT, shape)
+    )
+    helper.set_model_props(model, {"location": "encoder.onnx.data"})
+    onnx.save(model, path)
+    assert load(tmp_path, "onnx", "encoder.onnx").dimension == 3
 
 
 def test_onnx_file_of_other_number_types(tmp_path):
@@ -353,6 +464,13 @@ def reshaped(*shape: int) -> Callable[[str], list[onnx.NodeProto]]:
         ),
         (["n", 1, 8, 8], {}, {}, r"takes images of shape \['n', 1, 8, 8\]; an encoder of images"),
         (["n", 192], {"nodes": shape_of}, {}, r"of shape \['n', 192\]; an encoder of images takes"),
+        (None, {}, {}, r"does not say how many axes images has; an encoder of images takes \(n, 3"),
+        (
+            ["n", "channels", 8, 8],
+            {"nodes": reshaped(-1, 4 * 64)},
+            {},
+            r"does not turn 8 x 8 pixels into a vector an image; .*cannot be reshaped",
+        ),
         (["n", 3, 8, 9], {}, {}, r"takes images of 8 x 9 pixels; allowed are squares"),
         (["n", 8, 9, 3], {}, {}, r"takes images of 8 x 9 pixels; allowed are squares"),
         (

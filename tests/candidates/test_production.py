@@ -264,9 +264,10 @@ def test_the_key_names_everything_that_the_vectors_depend_on(tmp_path, recipes, 
         (production, "SHARD_SIZE", 99),
         (torch, "__version__", "9.9.9"),
         (onnxruntime, "__version__", "9.9.9"),
+        (production, "code_digest", lambda *packages: " ".join(packages)),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(thing, name, value)
             keys.add(work_key(recipes, weights, "settings", 8))
-    assert len(keys) == 8
+    assert len(keys) == 9
     assert key == work_key(recipes, weights, "settings", 8)

@@ -1,6 +1,7 @@
 """Shards: every candidate in one of them, and vectors that nothing beside it changes."""
 
 import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,28 @@ def test_large_parents_are_read_once_and_make_small_batches(shards, monkeypatch,
     assert embedder.batches == batches
     assert read == ["a", "b"]
     whole = np.concatenate(list(embed_shard(shards[0], POLICY, Sums(), 100)))
+    np.testing.assert_array_equal(np.concatenate(found), whole)
+
+
+def test_no_batch_is_made_smaller_by_the_parents_of_the_one_before(recipes, files, monkeypatch):
+    (shard,) = Shards(recipes, files)
+    monkeypatch.setattr(module, "MEMORY", 9 * 11 + 1)  # a is smaller; with b it is enough
+    alive: dict[str, weakref.ref] = {}
+    held = []
+
+    def spy(files: list[Path], **named: object) -> list[np.ndarray]:
+        held.append({name for name, image in alive.items() if image() is not None})
+        image = ImageFiles(files)[0]
+        alive[files[0].stem] = weakref.ref(image)
+        return [image]
+
+    monkeypatch.setattr(module, "ImageFiles", spy)
+    embedder = Sums()
+    found = list(embed_shard(shard, POLICY, embedder, N))
+    assert embedder.batches == [26, 24]
+    assert held == [set(), {"a"}, set(), {"c"}]
+    monkeypatch.undo()
+    (whole,) = embed_shard(shard, POLICY, Sums(), N)
     np.testing.assert_array_equal(np.concatenate(found), whole)
 
 

@@ -11,13 +11,14 @@ from torch import nn
 
 from databoost.data.images import read_image
 from databoost.data.resizing import TapStore
-from databoost.errors import ParamsError
+from databoost.errors import ParamsError, WeightsError
 from databoost.model import architectures
 from databoost.model.architectures import (
     FIXED,
     Classifier,
     architecture_names,
     build_model,
+    load_weights,
     refusal,
 )
 
@@ -173,6 +174,63 @@ def test_refusal_says_what_a_model_does_not_take_and_leaves_it_alone():
     assert refusal(model, 32, 1, is_training=False) == ""
     assert "more than 1 value per channel" in refusal(model, 32, 1, is_training=True)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_of_many_images_two_are_tried():
+    """A trial of a whole batch would take its memory, on the CPU, for no other answer."""
+    model = build_model(FIXED, 2, seed=0)
+    shapes = []
+    model.body.forward = lambda x: shapes.append(x.shape) or torch.zeros((len(x), 256))
+    for n_images in (1, 2, 4096):
+        assert refusal(model, 32, n_images, is_training=True) == ""
+    assert shapes == [(1, 3, 32, 32), (2, 3, 32, 32), (2, 3, 32, 32)]
+
+
+def published(architecture: str, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Arrays as torchvision publishes them, the head among them; of random values."""
+    torch.manual_seed(seed)
+    return torchvision.models.get_model(architecture, weights=None).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head"), [("resnet18", "fc"), ("mobilenet_v3_small", "classifier.3")]
+)
+def test_a_whole_file_is_loaded_but_for_its_heads(architecture, head):
+    weights = published(architecture)
+    body = build_model(architecture, 3, seed=0).body
+    load_weights(body, weights)
+    found = body.state_dict()
+    assert found.keys() == weights.keys() - {f"{head}.weight", f"{head}.bias"}
+    assert all(torch.equal(value, weights[name]) for name, value in found.items())
+    # A head of one's own, a side head of Inception's kind, and what is no array.
+    others = {f"{head}.0.weight": torch.zeros(5, 9), "AuxLogits.fc.bias": torch.zeros(5)}
+    load_weights(body, found | others | {"epoch": 3})
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "message"),
+    [
+        ("resnet34", "resnet18", r"^96 arrays .* no place in it, layer1\.2\..*; name the archit"),
+        ("efficientnet_b1", "efficientnet_b0", r" arrays .* no place in it, features\.1\.1\."),
+    ],
+)
+def test_a_deeper_architectures_file_is_refused(given, wanted, message):
+    with pytest.raises(WeightsError, match=message):
+        load_weights(build_model(wanted, 3, seed=0).body, published(given))
+
+
+def test_names_of_published_vision_transformers_are_understood():
+    small = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=2, num_heads=1, hidden_dim=8, mlp_dim=8
+    )
+    weights = {
+        name.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value + 1
+        for name, value in small.state_dict().items()
+    }
+    assert "encoder.layers.encoder_layer_1.mlp.linear_2.bias" in weights
+    load_weights(small, weights)
+    first = "encoder.layers.encoder_layer_1.mlp"
+    assert torch.equal(small.state_dict()[f"{first}.3.bias"], weights[f"{first}.linear_2.bias"])
 
 
 def test_inputs_are_scaled_as_published_weights_expect():

@@ -4,21 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from projects import REPOSITORY
 
 from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, MANIFEST, SHEET
-from databoost.errors import ParamsError
 from databoost.model.architectures import build_model
 from databoost.model.evaluation import (
-    WorstImages,
     confusion_counts,
     image_sheet,
-    pick_device,
     predict,
     split_metrics,
 )
-from databoost.params import read_params
 
 CLASSES = ["v", "iv", "x"]
 #: id, split, label, probabilities of v, iv, x.
@@ -203,54 +198,3 @@ def test_predictions_are_log_probabilities_in_order_over_several_batches():
         last = model(TapStore(images[69:], 32).batch(slice(None))).double().softmax(dim=1)
     np.testing.assert_allclose(np.exp(found[69:]), last.numpy(), rtol=1e-4)
     assert predict(model, TapStore([], 32), torch.device("cpu")).shape == (0, 4)
-
-
-def device_of(accelerator: str, threads: int = 1) -> torch.device:
-    train = read_params(REPOSITORY / "params.yaml").train
-    return pick_device(train.model_copy(update={"accelerator": accelerator, "threads": threads}))
-
-
-def test_devices_that_are_there_are_picked(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert device_of("auto") == device_of("cpu") == torch.device("cpu")
-    for name in ("gpu", "cuda", "mps", "abacus"):
-        with pytest.raises(ParamsError, match=rf"'{name}'; available here are auto, cpu$"):
-            device_of(name)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device_of("auto") == device_of("gpu") == device_of("cuda")
-    assert device_of("auto") == torch.device("cuda")
-
-
-def test_the_number_of_threads_is_the_parameter():
-    before = torch.get_num_threads()
-    try:
-        for threads in (3, 1):
-            device_of("cpu", threads)
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 5])
-@pytest.mark.parametrize("n_kept", [0, 1, 2, 10])
-def test_the_worst_images_of_val_are_those_of_the_sheet(at_once, n_kept):
-    random = np.random.default_rng(n_kept)
-    shares = random.integers(1, 4, (30, 3)).astype(np.float64)  # equal losses among them
-    shares /= shares.sum(axis=1, keepdims=True)
-    manifest = make_manifest(
-        [
-            (f"{number % 10}", ("val", "train")[number // 20], CLASSES[number % 3], tuple(share))
-            for number, share in enumerate(shares)
-        ]
-    )
-    pixels = [np.full((1, 1, 1), number, dtype=np.uint8) for number in range(30)]
-    worst = WorstImages(manifest, CLASSES, n_kept)
-    for start in range(0, 30, at_once):
-        part = slice(start, start + at_once)
-        worst.see(np.log(shares[part]), pixels[part])
-    sheet = image_sheet(manifest, np.log(shares), CLASSES)
-    wrong = sheet[(sheet["split"] == "val") & sheet["is_misclassified"]].head(n_kept)
-    numbers = {path: number for number, path in enumerate(manifest["path"])}
-    assert len(numbers) == 30
-    assert [image.item() for image in worst.images()] == [numbers[path] for path in wrong["path"]]

@@ -16,11 +16,14 @@ import torchvision
 
 from databoost.errors import ParamsError, WeightsError
 from databoost.model import pretrained
+from databoost.model.architectures import build_model
 from databoost.model.pretrained import download_weights, fetch_weights
 
 CONTENT = bytes(range(256)) * 10
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 NAME = f"net-{DIGEST[:8]}.pth"
+#: They end in a convolution.
+HEADLESS = ("squeezenet1_0", "squeezenet1_1")
 
 
 class Server(HTTPServer):
@@ -155,12 +158,42 @@ def test_torchvisions_own_names_can_be_checked(
 
     asked: list[str] = []
     monkeypatch.setattr(pretrained.urllib.request, "urlopen", note)
-    names = torchvision.models.list_models(torchvision.models)
-    for name in names:
+    names = set(torchvision.models.list_models(torchvision.models)) - {*HEADLESS}
+    for name in sorted(names):
         with pytest.raises(WeightsError, match="no network"):
             download_weights(name, tmp_path)
     assert len(asked) == len(names) > 50
     assert all(url.startswith("https://") for url in asked)
+
+
+@pytest.mark.parametrize("name", [*HEADLESS, "fcn_resnet50", "raft_small", "ResNet50"])
+def test_what_no_embedder_takes_is_not_downloaded(tmp_path: Path, name: str) -> None:
+    message = rf"^no embedder takes torchvision's weights for '{name}'; allowed are alexnet, .*resn"
+    with pytest.raises(ParamsError, match=message) as caught:
+        download_weights(name, tmp_path / "weights")
+    assert not {"fixed", *HEADLESS} & set(str(caught.value).split(", "))
+    assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize("name", HEADLESS)
+def test_an_architecture_without_a_linear_end_is_no_embedder(name: str) -> None:
+    with pytest.raises(ParamsError, match="does not end in a linear layer"):
+        build_model(name, 1, seed=0)
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "vit_h_14", "vit_l_32", "maxvit_t"])
+def test_weights_for_one_size_are_those_for_the_usual_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The command tells to embed at 224 pixels; these take images of no other size."""
+    asked: list[str] = []
+    monkeypatch.setattr(pretrained, "fetch_weights", lambda url, path: asked.append(url))
+    download_weights(name, tmp_path)
+    sizes = {
+        version.url: version.transforms().crop_size
+        for version in torchvision.models.get_model_weights(name)
+    }
+    assert [sizes[url] for url in asked] == [[224]]
 
 
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
-"""Threads, memory and float32: what every stage that runs a model sets first."""
+"""Device, threads, memory and float32: what every stage that runs a model sets first."""
 
 import ctypes
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
+from trainings import make_settings
 
+from databoost.errors import ParamsError
 from databoost.model import processor
+from databoost.model.processor import pick_device
 
 #: Frees large tensors over and over, as the layers of a model do, and counts the pages mapped anew.
 FAULTS = """
@@ -35,6 +39,48 @@ def faults(how: str) -> int:
         [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
     )
     return int(done.stdout)
+
+
+def device_of(accelerator: str, **changes: Any) -> torch.device:
+    return pick_device(make_settings(accelerator=accelerator, **changes))
+
+
+def test_devices_that_are_there_are_picked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of("auto") == device_of("cpu") == torch.device("cpu")
+    for name in ("gpu", "cuda", "mps", "abacus"):
+        with pytest.raises(ParamsError, match=rf"'{name}'; available here are auto, cpu$"):
+            device_of(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of("auto") == device_of("gpu") == device_of("cuda")
+    assert device_of("auto") == torch.device("cuda")
+    assert device_of("cpu") == torch.device("cpu")
+    with pytest.raises(ParamsError, match=r"'mps'; available here are auto, cpu, cuda$"):
+        device_of("mps")
+
+
+def test_of_the_gpus_that_are_named_the_first_is_picked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    for devices in ("auto", 1, 2, "2", "-1", ()):
+        assert device_of("cuda", devices=devices) == torch.device("cuda")
+    for devices in ((1,), (1, 0), "1,", "1, 2", " 1 ,0"):
+        for accelerator in ("auto", "gpu", "cuda"):
+            assert device_of(accelerator, devices=devices) == torch.device("cuda", 1)
+        assert device_of("cpu", devices=devices) == torch.device("cpu")
+    for devices in ((3,), "3,", (-1,)):
+        with pytest.raises(ParamsError, match=r"train\.devices is .*; the GPUs here are 0, 1, 2$"):
+            device_of("cuda", devices=devices)
+
+
+def test_the_number_of_threads_is_the_parameter():
+    before = torch.get_num_threads()
+    try:
+        for threads in (3, 1):
+            device_of("cpu", threads=threads)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_threads_are_taken():

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -100,6 +101,32 @@ def test_a_step_that_cannot_be_captured_is_refused():
     )
     with pytest.raises(ParamsError, match=message):
         captured.run(BATCHES[0])
+
+
+@pytest.mark.parametrize("moment", ["before", "in it"])
+def test_a_memory_that_is_full_is_no_fault_of_the_capture(moment):
+    bench = Bench()
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a")
+
+    def refuse(*_: object) -> Any:
+        raise full
+
+    captured = CapturedStep(
+        refuse if moment == "before" else bench.step,
+        bench.state,
+        refuse if moment == "in it" else record,
+    )
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        captured.run(BATCHES[0])
+    assert caught.value is full
+
+
+def test_a_step_that_fails_before_the_capture_is_not_refused_as_one():
+    def fail(which: torch.Tensor) -> Outcome:
+        raise RuntimeError("a shape is wrong")
+
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        CapturedStep(fail, Bench().state, record).run(BATCHES[0])
 
 
 def use_the_stand_in(monkeypatch: pytest.MonkeyPatch) -> list[int]:

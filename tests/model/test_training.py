@@ -22,7 +22,7 @@ from databoost.model import batches, loop, steps, training
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples, epoch_order
 from databoost.model.checkpoints import Checkpoint
-from databoost.model.training import forget_training, state_folder
+from databoost.model.training import forget_training, forget_trainings, state_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -223,8 +223,21 @@ def test_only_the_same_training_on_the_same_machine_is_resumed(tmp_path, monkeyp
     assert state_folder(tmp_path, "work", cpu, 1) == names[0]
     monkeypatch.setattr(torch, "__version__", "9.9")
     names.append(state_folder(tmp_path, "work", cpu, 1))
+    monkeypatch.setattr(training, "version", lambda package: f"{package} 9.9")
+    names.append(state_folder(tmp_path, "work", cpu, 1))
+    monkeypatch.setattr(training, "code_digest", lambda *packages: "other")
+    names.append(state_folder(tmp_path, "work", cpu, 1))
     assert len({path.name for path in names}) == len(names)
     assert [path.parent for path in names[:2]] == [tmp_path, tmp_path]
+
+
+def test_all_that_is_unfinished_in_a_place_is_forgotten(tmp_path):
+    for name in ("old", "new", "kept"):
+        (tmp_path / ("other" if name == "kept" else "place") / name).mkdir(parents=True)
+    for _ in range(2):
+        forget_trainings(tmp_path / "place")
+    assert [path.name for path in tmp_path.rglob("*/*")] == ["kept"]
+    forget_trainings(tmp_path / "nowhere")
 
 
 def test_lone_last_image_joins_the_batch_before_where_batch_norm_needs_two(tmp_path, monkeypatch):
@@ -283,6 +296,22 @@ def test_other_precisions_train(tmp_path, precision):
 def test_what_cannot_be_trained_is_refused(tmp_path, changes, message):
     with pytest.raises(ParamsError, match=message):
         run(tmp_path, **changes)
+
+
+def test_a_training_that_its_device_cannot_hold_is_refused(tmp_path, monkeypatch):
+    def fill(*_: Any) -> None:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 15 GiB "
+            "of which 1 GiB is free. If reserved but unallocated memory is large try setting"
+        )
+
+    monkeypatch.setattr(loop.FixedTraining, "_step", fill)
+    message = (
+        r"does not fit into the memory of train\.accelerator 'cpu' \(CUDA out of memory\. Tried to "
+        r"allocate 2\.00 GiB\), with train\.batch_size 8 and model\.image_size 32; lower one of the"
+    )
+    with pytest.raises(ParamsError, match=message):
+        run(tmp_path)
 
 
 def test_fewer_images_than_devices_are_refused(tmp_path):

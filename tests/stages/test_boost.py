@@ -15,7 +15,7 @@ from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_recipes, read_table
 from databoost.data.tables import ADDITIONS, MANIFEST, SHEET
 from databoost.layout import Layout
-from databoost.model.evaluation import pick_device
+from databoost.model.processor import pick_device
 from databoost.params import parse_params, read_params
 from databoost.stages.boost import boost
 

@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from handmade_rounds import declared
 from projects import REPOSITORY, Project
 from ruamel.yaml import YAML
 from sheet_project import lay_sheet_project
 
+from databoost.candidates import production
+from databoost.candidates import shards as shards_module
+from databoost.candidates.embedding import load_embedder
+from databoost.candidates.production import embed_candidates
 from databoost.data.files import sha256_of
 from databoost.data.tablefiles import read_recipes
 from databoost.layout import Layout
@@ -53,6 +58,51 @@ def test_a_killed_run_is_gone_on_with_and_a_finished_one_leaves_nothing(
     candidates(layout, params)
     assert len(read_recipes(layout.recipes)) == 3
     assert not states[0].exists()
+
+
+def test_finished_shards_are_gone_on_with_until_the_code_changes_and_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = lay_sheet_project(tmp_path / "project")
+    params = declared(candidates={"count": 16}, train={"accelerator": "cpu", "threads": 1})
+    monkeypatch.setattr(shards_module, "SHARD_SIZE", 4)
+    n_shards: list[int] = []
+
+    def killed_at_the_end(*arguments: Any) -> None:
+        n_shards.append(embed_candidates(*arguments))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "embed_candidates", killed_at_the_end)
+        for digest in ("the code", "the code", "other code"):
+            patch.setattr(production, "code_digest", lambda *packages, digest=digest: digest)
+            with pytest.raises(KeyboardInterrupt):
+                candidates(layout, params)
+    assert n_shards == [4, 0, 4]
+    assert len(list((layout.state / "candidates").iterdir())) == 2
+    candidates(layout, params)
+    assert not (layout.state / "candidates").exists()
+
+
+def test_the_embedder_has_one_thread_however_many_workers_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = lay_sheet_project(tmp_path / "project")
+    params = declared(candidates={"count": 3}, train={"accelerator": "cpu", "threads": 2})
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    told: list[int] = []
+    for function in (load_embedder, embed_candidates):
+
+        def spy(*arguments: Any, function: Any = function) -> Any:
+            told.append(torch.get_num_threads())
+            return function(*arguments)
+
+        monkeypatch.setattr(stage, function.__name__, spy)
+    candidates(layout, params)
+    told.append(torch.get_num_threads())
+    torch.set_num_threads(before)
+    assert told == [1, 1, 1]
 
 
 @pytest.mark.slow

@@ -151,3 +151,6 @@ def test_finished_folds_are_those_of_one_machine(
     assert len(set(states)) == 4
     start()
     assert states[4] == states[3]
+    monkeypatch.setattr(stage, "code_digest", lambda *packages: "of other code")
+    start()
+    assert states[5] not in states[:5]

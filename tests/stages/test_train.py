@@ -1,22 +1,25 @@
 """The train stage: what a killed training is resumed by, and what it picks the epoch on."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from projects import REPOSITORY
+from ruamel.yaml import YAML
 
-from databoost.data.files import write_text
+from databoost.data.files import write_json, write_text
 from databoost.data.halves import in_mining_half
 from databoost.data.images import write_png
 from databoost.data.tablefiles import write_table
 from databoost.data.tables import MANIFEST
 from databoost.errors import ParamsError
 from databoost.layout import Layout
+from databoost.model import training
 from databoost.params import Params, read_params
 from databoost.stages import train as stage
-from databoost.stages.train import train
+from databoost.stages.train import train, training_key
 
 # By databoost.data.halves, the first two lie in the half that is mined.
 MINED = ["0af255a41ffbc91b", "224495eeffe3d9d3"]
@@ -75,6 +78,61 @@ def test_only_the_same_training_of_the_same_classes_is_resumed(
     assert len(set(states)) == 4
     start(layout, params_that_mine("half"))
     assert trainings[4][-1] == states[3]
+
+
+def test_a_training_is_not_resumed_by_other_code_which_leaves_nothing_behind(
+    tmp_path: Path, trainings: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, params = Layout(tmp_path), params_that_mine("val")
+    lay_snapshot(layout, ["b1", "b2"])
+    start(layout, params)
+    monkeypatch.setattr(training, "code_digest", lambda *packages: "of the model")
+    start(layout, params)
+    monkeypatch.setattr(stage, "code_digest", lambda *packages: "of the stage")
+    start(layout, params)
+    states = [state for *_, state in trainings]
+    assert len(set(states)) == 3
+    another = layout.state / "training" / "r01" / "under way"
+    for state in (*states, another):
+        state.mkdir(parents=True)
+    monkeypatch.setattr(stage, "train_model", lambda *arguments, **options: None)
+    monkeypatch.setattr(stage, "_write", lambda *arguments: None)
+    train(layout, params, "r00")
+    assert [state.exists() for state in (*states, another)] == [False] * 3 + [True]
+
+
+def test_a_model_that_is_taken_over_leaves_nothing_unfinished(tmp_path: Path) -> None:
+    layout, params = Layout(tmp_path), params_that_mine("val")
+    lay_snapshot(layout, ["b1", "b2"])
+    first, second = layout.round("r00"), layout.round("r01")
+    shutil.copytree(first.root, second.root)
+    write_json(first.model_metrics, {"key": training_key(first.manifest, params)})
+    unfinished = layout.state / "training" / "r01" / "of another snapshot"
+    unfinished.mkdir(parents=True)
+    train(layout, params, "r01")
+    assert second.model_metrics.read_bytes() == first.model_metrics.read_bytes()
+    assert not unfinished.exists()
+
+
+def test_the_code_that_dvc_trains_anew_for_is_what_names_unfinished_work(
+    tmp_path: Path, trainings: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+
+    def note(*packages: str) -> str:
+        counted.extend(f"src/databoost/{name.replace('.', '/')}" for name in packages)
+        return "digest"
+
+    for module in (stage, training):
+        monkeypatch.setattr(module, "code_digest", note)
+    layout = Layout(tmp_path)
+    lay_snapshot(layout, ["b1", "b2"])
+    start(layout, params_that_mine("val"))
+    declared = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]["train"]["do"]["deps"]
+    files = [path for path in declared if path.startswith("src/")]
+    assert files
+    for path in files:
+        assert path.startswith(tuple(f"{name}{end}" for name in counted for end in ("/", ".py")))
 
 
 def test_the_epoch_is_picked_on_the_half_that_is_not_mined(

@@ -1,12 +1,14 @@
 """Pictures: their sizes, their colours, and that they are the same bytes twice."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from databoost.data.images import Pixels, decode
+from databoost.views import plots
 from databoost.views.plots import Shown, candidates_grid, confusion_picture, misclassified_grid
 
 DARKEST, LIGHTEST = (8, 48, 107), (247, 251, 255)  # of matplotlib's "Blues"
@@ -52,6 +54,23 @@ def test_a_confusion_picture_grows_with_the_classes(n: int, side: int) -> None:
     counts = np.eye(n, dtype=np.int64)
     picture = confusion_picture(counts, [f"class {number}" for number in range(n)], "title")
     assert decode(picture).shape == (side, side, 3)
+
+
+@pytest.mark.parametrize(("n", "named"), [(60, 60), (61, 31), (200, 40), (2000, 40)])
+def test_of_many_classes_some_are_named(
+    monkeypatch: pytest.MonkeyPatch, n: int, named: int
+) -> None:
+    monkeypatch.setattr(plots, "figure_png", lambda figure: figure)
+    classes = [f"class {number}" for number in range(n)]
+    figure: Any = confusion_picture(np.eye(n, dtype=np.int64), classes, "title")
+    (axes,) = figure.axes
+    for ticks, labels in (
+        (axes.get_xticks(), axes.get_xticklabels()),
+        (axes.get_yticks(), axes.get_yticklabels()),
+    ):
+        assert [label.get_text() for label in labels] == [f"class {place}" for place in ticks]
+        assert len(labels) == named
+        assert {label.get_fontsize() < 10 for label in labels} == {n > 60}
 
 
 def test_a_confusion_picture_shades_by_the_share_of_a_row() -> None:

@@ -179,15 +179,17 @@ def _read(parents: Parents, recipes: pd.DataFrame) -> tuple[Positions, Seeds]:
 
 
 def _parts(parents: Parents, which: Positions, n_pixels: int) -> Iterator[slice]:
-    """Cut a batch into parts whose pixels, and whose parents' pixels, are not too many."""
-    areas = (parents.heights + BEFORE + AFTER) * (parents.widths + BEFORE + AFTER)
-    most, largest, start = max(1, _BLOCK // n_pixels), 0, 0
-    for place, area in enumerate(areas[which].tolist()):
-        largest = max(largest, area)
+    """Cut a batch into parts whose pixels, and whose canvases' pixels, are not too many."""
+    heights, widths = (
+        (lengths[which] + BEFORE + AFTER).tolist() for lengths in (parents.heights, parents.widths)
+    )
+    most, tallest, widest, start = max(1, _BLOCK // n_pixels), 0, 0, 0
+    for place, (height, width) in enumerate(zip(heights, widths, strict=True)):
+        tallest, widest = max(tallest, height), max(widest, width)
         n = place - start
-        if n and (n == most or (n + 1) * largest > 64 * _BLOCK):
+        if n and (n == most or (n + 1) * tallest * widest > 64 * _BLOCK):
             yield slice(start, place)
-            start, largest = place, area
+            start, tallest, widest = place, height, width
     if len(which):
         yield slice(start, len(which))
 

@@ -101,7 +101,9 @@ def ray_engine(
         with _connection(n_workers):
             _quieten()
             _check_resources(device)
-            plan = _Plan(policy, settings, device, ray.put(weights.read_bytes()))
+            # Of its GPUs a node lends a worker one, which has no number there.
+            place = torch.device(device.type)
+            plan = _Plan(policy, settings, place, ray.put(weights.read_bytes()))
             left = iter(shards)
             while sent := _send(left, device):
                 yield from _results(sent, plan)

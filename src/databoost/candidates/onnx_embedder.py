@@ -1,5 +1,6 @@
 """An ONNX file as an embedder: what it takes is read from it, or refused with what it lacks."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,28 @@ _TYPES: dict[str, npt.DTypeLike] = {
     "tensor(float16)": np.float16,
     "tensor(uint8)": np.uint8,
 }
+#: Entry of a tensor that says in which other file it lies. What ONNX says of the type of a value
+#: that is called "location" looks alike, but for the line feed with which a type begins.
+_LIES_ELSEWHERE = re.compile(
+    rb"\x6a(?:[\x00-\x7f]|[\x80-\xff].)\n\x08location\x12(?:[\x01-\x7f]|[\x80-\xff].)[^\n]",
+    re.DOTALL,
+)
 
 
 class OnnxEmbedder(Embedder):
-    """First output of an ONNX file, flattened; runs on the CPU, in the file's own precision."""
+    """An output of an ONNX file; runs on the CPU, in the file's own precision.
+
+    It is the first one, flattened, if that is a vector an image, or else the only (n, d) matrix.
+    """
 
     def __init__(self, path: Path, image_size: int, pixels: str) -> None:
         import onnxruntime
 
+        if _LIES_ELSEWHERE.search(path.read_bytes()):
+            raise WeightsError(
+                f"{path} is a graph alone: its weights lie in a second file, which is neither "
+                "checked nor shared with it; export both into one, with external_data=False"
+            )
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = torch.get_num_threads()
@@ -38,6 +53,7 @@ class OnnxEmbedder(Embedder):
         self.input_name = first.name
         self._read_type(path, first.type)
         self._read_shape(path, list(first.shape), image_size)
+        self.output_name = self.session.get_outputs()[0].name
         try:
             self.dimension = self._probe()
         except Exception as error:  # as above
@@ -45,6 +61,7 @@ class OnnxEmbedder(Embedder):
                 f"{path} does not turn {self.image_size} x {self.image_size} pixels into a vector "
                 f"an image; embedding.image_size sets the size: {error}"
             ) from error
+        self._pick_output(path)
 
     def _probe(self) -> int:
         """Find the length of its vectors; a file that takes any number must take two."""
@@ -54,6 +71,30 @@ class OnnxEmbedder(Embedder):
         if one != two:
             raise ValueError(f"one image gives {one} numbers, two give {two} each")
         return one
+
+    def _pick_output(self, path: Path) -> None:
+        """Take another output if the first has more than a vector an image: tokens, or a map."""
+        n_images = self.n_at_once or 2
+        blank = torch.zeros((n_images, 3, self.image_size, self.image_size))
+        names = [output.name for output in self.session.get_outputs()]
+        found = self.session.run(names, {self.input_name: self._prepare(blank)})
+        shapes = {
+            name: tuple(getattr(values, "shape", ()))
+            for name, values in zip(names, found, strict=True)
+        }
+        if self.dimension in shapes[self.output_name]:
+            return
+        matrices = [
+            name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == n_images
+        ]
+        if len(matrices) != 1:
+            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise WeightsError(
+                f"{path} turns {n_images} image(s) into {told}; a vector an image is taken, which "
+                "is the first output or the only one of shape (n, d): export it so"
+            )
+        (self.output_name,) = matrices
+        self.dimension = shapes[self.output_name][1]
 
     def _read_type(self, path: Path, kind: str) -> None:
         if kind not in _TYPES:
@@ -67,12 +108,15 @@ class OnnxEmbedder(Embedder):
             )
 
     def _read_shape(self, path: Path, shape: list[Any], image_size: int) -> None:
-        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        wanted = "an encoder of images takes (n, 3, size, size) or (n, size, size, 3)"
+        if not shape:
             raise WeightsError(
-                f"{path} takes {self.input_name} of shape {shape}; an encoder of images takes "
-                "(n, 3, size, size) or (n, size, size, 3)"
+                f"{path} does not say how many axes {self.input_name} has; {wanted}: export it so"
             )
-        self.channels_last = shape[1] != 3
+        # Channels without a number are the second axis; whether they may be 3 is tried.
+        if len(shape) != 4 or (3 not in (shape[1], shape[3]) and isinstance(shape[1], int)):
+            raise WeightsError(f"{path} takes {self.input_name} of shape {shape}; {wanted}")
+        self.channels_last = shape[1] != 3 and shape[3] == 3
         #: Images that the file takes at once; 0: any number.
         self.n_at_once = shape[0] if isinstance(shape[0], int) else 0
         sides = shape[1:3] if self.channels_last else shape[2:4]
@@ -90,6 +134,12 @@ class OnnxEmbedder(Embedder):
 
     def features(self, images: torch.Tensor) -> Vectors:
         """(n, 3, size, size) float32 RGB 0 to 255 -> (n, dimension) float32."""
+        prepared = self._prepare(images)
+        size = self.n_at_once or max(len(prepared), 1)
+        starts = range(0, len(prepared), size)
+        return np.concatenate([self._run(prepared[start : start + size]) for start in starts])
+
+    def _prepare(self, images: torch.Tensor) -> npt.NDArray[Any]:
         values = images.cpu()
         if self.pixels != "bytes":
             values = values / 255
@@ -101,16 +151,13 @@ class OnnxEmbedder(Embedder):
             values = values.permute(0, 2, 3, 1)
         if self.dtype == np.uint8:
             values = values.round()
-        prepared = np.ascontiguousarray(values.numpy(), dtype=self.dtype)
-        size = self.n_at_once or max(len(prepared), 1)
-        starts = range(0, len(prepared), size)
-        return np.concatenate([self._run(prepared[start : start + size]) for start in starts])
+        return np.ascontiguousarray(values.numpy(), dtype=self.dtype)
 
     def _run(self, values: npt.NDArray[Any]) -> Vectors:
         n_images = len(values)
         if n_images < self.n_at_once:
             blank = np.zeros((self.n_at_once - n_images, *values.shape[1:]), dtype=values.dtype)
             values = np.concatenate([values, blank])
-        output: Any = self.session.run(None, {self.input_name: values})[0]
+        output: Any = self.session.run([self.output_name], {self.input_name: values})[0]
         vectors: Vectors = np.asarray(output, dtype=np.float32).reshape(len(values), -1)
         return vectors[:n_images]

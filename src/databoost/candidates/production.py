@@ -3,7 +3,7 @@
 The work is cut into shards (see :mod:`databoost.candidates.shards`). An *engine* turns shards into
 vectors, in any order: threads here, or a Ray cluster's nodes
 (:mod:`databoost.candidates.cluster`). A finished shard is a file in a folder of this work alone, so
-that no shard is worked on twice, whatever is killed.
+that a kill costs the shards in hand, and no other is worked on twice.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from databoost.candidates.embedder import Embedder
 from databoost.candidates.exact import Embeddings
 from databoost.candidates.shards import SHARD_SIZE, Shard, Shards, embed_shard
+from databoost.code import code_digest
 from databoost.data.files import write_bytes
 from databoost.errors import DataboostError
 from databoost.sections import CandidatesParams
@@ -112,11 +113,13 @@ def write_embeddings(path: Path, shards: Shards, dimension: int, state: Path) ->
 def work_key(recipes: pd.DataFrame, weights: Path, *settings: object) -> str:
     """Name the work by all that its result depends on, 16 hex digits.
 
-    These are recipes, shards, the embedder's file, settings, and the libraries that run it.
+    These are recipes, shards, the embedder's file, settings, our own code, and the libraries that
+    run it.
     """
     import onnxruntime
 
-    versions = torch.__version__, onnxruntime.__version__
+    code = code_digest("candidates", "model", "data")
+    versions = code, torch.__version__, onnxruntime.__version__
     digest = hashlib.sha256(repr((SHARD_SIZE, *versions, *settings)).encode())
     for column in ("parent_id", "seed", "policy"):
         digest.update("\n".join(map(str, recipes[column])).encode())

@@ -25,7 +25,8 @@ from databoost.sections import CandidatesParams
 
 #: Candidates in a shard, at most, unless one parent has more. What a kill loses, a worker.
 SHARD_SIZE = 2_048
-#: Bytes of decoded parents from which a batch takes no further one: of photos it has fewer.
+#: Bytes of decoded parents from which a batch takes no further one: of photos it has fewer. Every
+#: worker may hold so many.
 MEMORY = 2**29
 
 
@@ -138,6 +139,7 @@ def render_shard(
     images: dict[str, Pixels] = {}
     start = 0
     while start < len(parent_ids):
+        images = {name: image for name, image in images.items() if name == parent_ids[start]}
         stop = start
         while stop < min(start + batch_size, len(parent_ids)):
             name = parent_ids[stop]
@@ -146,10 +148,8 @@ def render_shard(
                     break
                 images[name] = ImageFiles([shard.files[name]], seen=seen)[0]
             stop += 1
-        images = {name: images[name] for name in dict.fromkeys(parent_ids[start:stop])}
-        parents = Parents(pd.DataFrame({"image_id": list(images)}), [*images.values()], policy)
         with torch.inference_mode():
-            yield blend_taps(*render_taps(parents, shard.recipes.iloc[start:stop], image_size))
+            yield _render(images, shard.recipes.iloc[start:stop], policy, image_size)
         start = stop
 
 
@@ -200,6 +200,13 @@ def embed_shard(
     """
     for images in render_shard(shard, policy, embedder.image_size, batch_size):
         yield embedder.embed(images).astype(np.float16)
+
+
+def _render(
+    images: dict[str, Pixels], recipes: pd.DataFrame, policy: CandidatesParams, image_size: int
+) -> torch.Tensor:
+    parents = Parents(pd.DataFrame({"image_id": list(images)}), [*images.values()], policy)
+    return blend_taps(*render_taps(parents, recipes, image_size))
 
 
 def _cuts(counts: list[int]) -> list[int]:

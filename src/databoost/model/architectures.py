@@ -22,8 +22,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 #: Architectures whose published weights know values from -1 to 1.
 _HALVED = ("efficientnet_v2_l", "googlenet", "inception_v3")
 _COUNT = ".num_batches_tracked"
-#: Names in DenseNet's published files that PyTorch no longer allows: ``norm.1`` for ``norm1``.
-_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)")
+#: Second and third heads, which GoogLeNet and Inception v3 are trained with.
+_SIDE_HEADS = ("AuxLogits.", "aux1.", "aux2.")
+#: Names in published files that are others by now: ``norm.1`` is ``norm1`` in DenseNets, and
+#: ``mlp.linear_1`` is ``mlp.0`` in vision transformers.
+_RENAMED = (
+    (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)"), r"\1\2"),
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+)
 
 
 class Classifier(nn.Module):
@@ -179,8 +186,8 @@ def build_model(architecture: str, n_classes: int, seed: int) -> Classifier:
 def load_weights(module: nn.Module, weights: object) -> None:
     """Load named arrays into a module, as they were saved or as torchvision publishes them.
 
-    Counts of batches, which older files lack and no evaluation needs, may be missing; further
-    arrays, a head's say, are left out.
+    Counts of batches, which older files lack and no evaluation needs, may be missing. A published
+    head is left out; other further arrays are of another architecture, a deeper one mostly.
 
     Parameters
     ----------
@@ -190,16 +197,29 @@ def load_weights(module: nn.Module, weights: object) -> None:
     Raises
     ------
     WeightsError
-        If arrays are missing or of another shape.
+        If arrays are missing or of another shape, or there are further ones.
     """
     own = module.state_dict()
     items = weights.items() if isinstance(weights, dict) else ()
-    given = {_DENSE_LAYER.sub(r"\1\2", str(name)): value for name, value in items}
+    given = {_name_now(str(name)): value for name, value in items}
     wanted = [name for name in own if not name.endswith(_COUNT)]
     lacking = [name for name in wanted if name not in given]
     if lacking:
         raise WeightsError(
             f"{len(lacking)} of {len(wanted)} arrays are missing, {lacking[0]} first"
+        )
+    heads = [f"{name}." for name, part in module.named_modules() if isinstance(part, _CutHead)]
+    further = [
+        name
+        for name, value in given.items()
+        if name not in own
+        and isinstance(value, torch.Tensor)
+        and not name.startswith((*heads, *_SIDE_HEADS))
+    ]
+    if further:
+        raise WeightsError(
+            f"{len(further)} arrays of the file have no place in it, {further[0]} first; name the "
+            "architecture that the file is of"
         )
     state = OrderedDict((name, given.get(name, value)) for name, value in own.items())
     # Some modules ask which version of theirs saved the arrays: the one that is here.
@@ -214,15 +234,26 @@ def refusal(model: Classifier, image_size: int, n_images: int, is_training: bool
     """Say why a model cannot take a batch of images; empty if it can.
 
     Some architectures need images of one size or of a least size, and some cannot be trained on
-    single images. The model itself stays as it is.
+    single images. Two images are tried for any number of them, as that makes no other difference.
+    The model itself stays as it is.
     """
     trial = copy.deepcopy(model).train(is_training)
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
-            trial(torch.zeros((n_images, 3, image_size, image_size)))
+            trial(torch.zeros((min(n_images, 2), 3, image_size, image_size)))
     except (AssertionError, RuntimeError, ValueError) as error:
         return str(error).splitlines()[0]
     return ""
+
+
+class _CutHead(nn.Identity):
+    """Stands where an architecture's published head was."""
+
+
+def _name_now(name: str) -> str:
+    for before, now in _RENAMED:
+        name = before.sub(now, name)
+    return name
 
 
 def _batch_norm(n_channels: int) -> nn.BatchNorm2d:
@@ -253,5 +284,5 @@ def _torchvision_body(architecture: str) -> tuple[nn.Module, int]:
             "to embed with; choose another, resnet18 say"
         )
     parent, _, attribute = name.rpartition(".")
-    setattr(network.get_submodule(parent), attribute, nn.Identity())
+    setattr(network.get_submodule(parent), attribute, _CutHead())
     return network, last.in_features

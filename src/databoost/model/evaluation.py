@@ -1,6 +1,5 @@
 """One row an image: what the model says of it, and how sure it is."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,51 +8,15 @@ import pandas as pd
 import torch
 
 from databoost.data.datasets import label_positions
-from databoost.data.images import Pixels
 from databoost.data.resizing import TapStore
 from databoost.data.tables import CONFUSION, SHEET
-from databoost.errors import ParamsError
 from databoost.model.architectures import Classifier
-from databoost.model.processor import use_cpu, use_float32
-from databoost.sections import TrainParams
 
 Probabilities = npt.NDArray[np.float64]
 #: Images that go through a model at once.
 BATCH = 64
 _DECIMALS = 6
 _MOST_WITH_ZEROS = 100  # classes
-
-
-def pick_device(settings: TrainParams) -> torch.device:
-    """Choose the one device for work outside the training loop, and take the CPU threads.
-
-    Parameters
-    ----------
-    settings
-        ``accelerator`` is Lightning's name: ``auto`` (a GPU where there is one), ``cpu``, ``gpu``,
-        ``cuda``, ``mps``; ``threads`` is what PyTorch runs with from now on.
-
-    Raises
-    ------
-    ParamsError
-        If there is no such device here.
-    """
-    use_cpu(settings.threads)
-    use_float32()
-    accelerator = settings.accelerator
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if accelerator in ("auto", "gpu"):
-        found = next((kind for kind in ("cuda", "mps") if available[kind]), "cpu")
-        if accelerator == "auto" or found != "cpu":
-            return torch.device(found)
-    elif available.get(accelerator, False):
-        return torch.device(accelerator)
-    here = ", ".join(["auto", *(kind for kind, is_here in available.items() if is_here)])
-    raise ParamsError(f"train.accelerator is {accelerator!r}; available here are {here}")
 
 
 def predict(model: Classifier, images: TapStore, device: torch.device) -> Probabilities:
@@ -72,43 +35,6 @@ def predict(model: Classifier, images: TapStore, device: torch.device) -> Probab
             logits = model(images.batch(slice(start, start + BATCH)))
             found.append(logits.double().log_softmax(dim=1).cpu())
     return torch.cat(found).numpy()
-
-
-class WorstImages:
-    """The worst misclassified validation images, kept as all images pass by.
-
-    Parameters
-    ----------
-    manifest
-        All images (``MANIFEST`` columns), in the order in which they pass.
-    classes
-        Labels in the order of the predictions.
-    n_kept
-        Images that are kept at most.
-    """
-
-    def __init__(self, manifest: pd.DataFrame, classes: list[str], n_kept: int) -> None:
-        self._given = label_positions(manifest["label"], classes)
-        self._is_val = (manifest["split"] == "val").to_numpy()
-        self._names = list(zip(manifest["image_id"], manifest["path"], strict=True))
-        self._n_kept, self._n_seen = n_kept, 0
-        self._kept: list[tuple[tuple[float, str, str], Pixels]] = []
-
-    def see(self, log_probabilities: Probabilities, images: Sequence[Pixels]) -> None:
-        """Look at the next images and at what was predicted of them, (n, n_classes) float64."""
-        rows = slice(self._n_seen, self._n_seen + len(images))
-        given, self._n_seen = self._given[rows], rows.stop
-        is_wrong = self._is_val[rows] & (log_probabilities.argmax(axis=1) != given)
-        losses = _losses(log_probabilities, given)
-        for number in np.flatnonzero(is_wrong).tolist():
-            order = (-losses[number], *self._names[rows.start + number])
-            self._kept.append((order, images[number]))
-        self._kept.sort(key=lambda kept: kept[0])
-        del self._kept[self._n_kept :]
-
-    def images(self) -> list[Pixels]:
-        """Give the pixels of those kept, in the order of the :func:`image_sheet`."""
-        return [image for _, image in self._kept]
 
 
 def image_sheet(
@@ -147,7 +73,7 @@ def image_sheet(
         "p_label": p_label.round(_DECIMALS),
         "p_predicted": np.exp(log_probabilities[rows, predicted]).round(_DECIMALS),
         "margin": (p_label - np.exp(others.max(axis=1, initial=-np.inf))).round(_DECIMALS) + 0.0,
-        "loss": _losses(log_probabilities, given),
+        "loss": image_losses(log_probabilities, given),
         "is_misclassified": predicted != given,
     }
     sheet = SHEET.frame(columns)
@@ -220,10 +146,18 @@ def confusion_counts(sheet: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _losses(
+def image_losses(
     log_probabilities: Probabilities, given: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Loss of each image as the sheet holds it."""
+    """Give the loss of each image as the sheet holds it: (n,) float64, in nats.
+
+    Parameters
+    ----------
+    log_probabilities
+        (n, n_classes) float64.
+    given
+        (n,) int64 positions of the given labels.
+    """
     rows = np.arange(len(given))
     losses: npt.NDArray[np.float64] = (-log_probabilities[rows, given]).round(_DECIMALS) + 0.0
     return losses

@@ -51,7 +51,7 @@ class FixedTraining(pl.LightningModule):
     """One optimiser, one row of the learning curve an epoch.
 
     On several devices each takes its share of every batch, and the gradients are averaged to the
-    batch's. Every device validates on all images; the first one's row counts.
+    batch's. Every device validates on all images, and the row has the means over the devices.
     """
 
     def __init__(self, model: Classifier, settings: TrainParams) -> None:

@@ -8,10 +8,18 @@ from pathlib import Path
 from databoost.data.downloads import TIMEOUT_S, stream_to_file
 from databoost.data.files import is_refusal, sha256_of
 from databoost.errors import ParamsError, WeightsError
+from databoost.model.architectures import FIXED, architecture_names
+
+#: Architectures that :func:`build_model` refuses: they do not end in a linear layer.
+_WITHOUT_FEATURES = ("squeezenet1_0", "squeezenet1_1")
+#: Whose first weights take images of 518 x 518 pixels alone; it is built for 224 x 224.
+_OTHER_VERSION = {"vit_h_14": "IMAGENET1K_SWAG_LINEAR_V1"}
 
 
 def download_weights(architecture: str, folder: Path) -> Path:
     """Download torchvision's first ImageNet weights of an architecture, unless they are there.
+
+    Of an architecture that takes images of one size these are the first for 224 x 224 pixels.
 
     Parameters
     ----------
@@ -23,7 +31,7 @@ def download_weights(architecture: str, folder: Path) -> Path:
     Raises
     ------
     ParamsError
-        If torchvision has no such architecture.
+        If torchvision has no such architecture, or one that is no embedder.
     WeightsError
         If the download fails, or the file's SHA-256 is not the one in its name.
     """
@@ -35,8 +43,15 @@ def download_weights(architecture: str, folder: Path) -> Path:
         raise ParamsError(
             f"torchvision has no weights for {architecture!r}; resnet50 is the usual choice"
         ) from None
-    url = str(next(iter(versions)).url)
-    return fetch_weights(url, folder / f"{architecture}.pth")
+    allowed = [name for name in architecture_names() if name not in (FIXED, *_WITHOUT_FEATURES)]
+    if architecture not in allowed:
+        raise ParamsError(
+            f"no embedder takes torchvision's weights for {architecture!r}; allowed are "
+            f"{', '.join(allowed)}"
+        )
+    named = _OTHER_VERSION.get(architecture)
+    version = versions[named] if named else next(iter(versions))
+    return fetch_weights(str(version.url), folder / f"{architecture}.pth")
 
 
 def fetch_weights(url: str, path: Path) -> Path:

@@ -1,13 +1,42 @@
-"""The machine as every stage that runs a model uses it: threads, memory, and what float32 is."""
+"""The machine as every stage that runs a model uses it: device, threads, memory, and float32."""
 
 import ctypes
 import sys
 
 import torch
 
+from databoost.errors import ParamsError
+from databoost.sections import TrainParams
+
 # Of glibc's malloc.h. The largest thresholds: nothing freed goes back to the system before the end.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ALL = 2**31 - 1
+
+
+def pick_device(settings: TrainParams) -> torch.device:
+    """Choose the one device for work outside the training loop, and take the CPU threads.
+
+    Parameters
+    ----------
+    settings
+        ``accelerator`` is Lightning's name: ``auto`` (a GPU where there is one), ``cpu``, ``gpu``,
+        ``cuda``; of the GPUs that ``devices`` names it is the first; ``threads`` is what PyTorch
+        runs with from now on.
+
+    Raises
+    ------
+    ParamsError
+        If there is no such device here.
+    """
+    use_cpu(settings.threads)
+    use_float32()
+    accelerator, has_gpu = settings.accelerator, torch.cuda.is_available()
+    if accelerator in ("auto", "gpu", "cuda") and has_gpu:
+        return _first_gpu(settings.devices)
+    if accelerator in ("auto", "cpu"):
+        return torch.device("cpu")
+    here = ", ".join(["auto", "cpu", *(["cuda"] if has_gpu else [])])
+    raise ParamsError(f"train.accelerator is {accelerator!r}; available here are {here}")
 
 
 def use_float32() -> None:
@@ -37,3 +66,20 @@ def use_cpu(threads: int) -> None:
                 (_M_TRIM_THRESHOLD, _ALL),
             ):
                 keep(option, value)
+
+
+def _first_gpu(devices: int | str | tuple[int, ...]) -> torch.device:
+    """Give the first GPU that ``train.devices`` names, as Lightning reads it: ``[1]`` or ``1,``."""
+    names: list[int] = []
+    if isinstance(devices, tuple):
+        names = list(devices)
+    elif isinstance(devices, str) and "," in devices:
+        names = [int(name) for name in devices.split(",") if name.strip().isdecimal()]
+    if not names:  # "auto", or how many
+        return torch.device("cuda")
+    here = range(torch.cuda.device_count())
+    if names[0] not in here:
+        raise ParamsError(
+            f"train.devices is {devices!r}; the GPUs here are {', '.join(map(str, here))}"
+        )
+    return torch.device("cuda", names[0])

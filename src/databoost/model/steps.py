@@ -107,9 +107,11 @@ class CapturedStep:
         self._which = which.clone()
         before = [(tensor, tensor.clone()) for tensor in self._state()]
         random = torch.cuda.get_rng_state_all() if which.is_cuda else []
+        self._warm_up()
         try:
-            self._warm_up()
             replay = self._capture(self._keep)
+        except torch.OutOfMemoryError:  # which uncaptured steps would meet as well
+            raise
         except RuntimeError as error:  # whatever a capture refuses, CUDA's own errors among it
             # To go on without would be unsafe: streams and random generators may still record.
             raise ParamsError(

@@ -9,12 +9,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
+from databoost.code import code_digest
 from databoost.data.tables import CURVE
 from databoost.errors import DatasetError, ParamsError, WeightsError
 from databoost.model.architectures import FIXED, Classifier, build_model, refusal
@@ -23,6 +25,9 @@ from databoost.model.checkpoints import Checkpoint, load_tensors
 from databoost.model.loop import FixedTraining, SnapshotData
 from databoost.model.trainer import MONITORED, EpochBar, make_trainer, quiet
 from databoost.sections import ModelParams, TrainParams
+
+#: Parts of databoost that every training depends on.
+_CODE = ("data.images", "data.resizing", "model")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def train_model(
         Labels in the order of the logits.
     state
         Folder of this training alone, for checkpoints of unfinished work. It is removed by
-        :func:`forget_training` once the result is safe.
+        :func:`forget_trainings` once the result is safe.
     title
         Name on the progress bar.
     callbacks
@@ -66,7 +71,7 @@ def train_model(
     ParamsError
         If the architecture is unknown or does not take the images, Lightning refuses accelerator,
         devices, strategy or precision, a batch is smaller than the number of devices, or the
-        training diverges.
+        training diverges or does not fit into the GPU's memory.
     DatasetError
         If there is no training or no validation image.
     """
@@ -85,12 +90,21 @@ def train_model(
         sizes = _training_batches(
             network, len(train), len(val), model, settings, trainer.world_size
         )
-        trainer.fit(
-            module,
-            datamodule=SnapshotData(train, val, sizes, settings.seed),
-            ckpt_path=unfinished,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                module,
+                datamodule=SnapshotData(train, val, sizes, settings.seed),
+                ckpt_path=unfinished,
+                weights_only=True,
+            )
+        except torch.OutOfMemoryError as error:
+            reason = ". ".join(str(error).split(". ")[:2])  # the rest is advice to programmers
+            raise ParamsError(
+                f"the training does not fit into the memory of train.accelerator "
+                f"{settings.accelerator!r} ({reason}), with train.batch_size {settings.batch_size} "
+                f"and model.image_size {model.image_size}; lower one of the two, or set "
+                "train.accelerator=cpu"
+            ) from error
     if not trainer.is_global_zero:
         sys.exit()  # one of Lightning's helpers, which ran the same command for its own device
     return _best(state, model, classes)
@@ -102,9 +116,9 @@ def state_folder(folder: Path, work: str, device: torch.device, threads: int) ->
     Parameters
     ----------
     folder
-        Where such folders lie.
+        Where such folders of one training lie: those of other code and settings are its own too.
     work
-        The training's input and settings.
+        The training's input and settings, and the code beside the model's that it depends on.
     device, threads
         What it runs on: the device, and PyTorch's CPU threads.
 
@@ -115,13 +129,20 @@ def state_folder(folder: Path, work: str, device: torch.device, threads: int) ->
     """
     # Lightning's checkpoints name folders and hold optimiser states of one PyTorch version, so
     # neither a moved project nor an upgrade resumes them; nor does another device.
-    place = f"{work} {folder.resolve()} {torch.__version__} {device.type} {threads}"
+    made_by = f"{code_digest(*_CODE)} {torch.__version__} {version('pytorch-lightning')}"
+    place = f"{work} {folder.resolve()} {made_by} {device.type} {threads}"
     return folder / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def forget_training(state: Path) -> None:
     """Remove the state of a training whose result is written."""
     shutil.rmtree(state, ignore_errors=True)
+
+
+def forget_trainings(folder: Path) -> None:
+    """Remove what is unfinished in a folder: of this code and settings, and of any before."""
+    for state in folder.glob("*"):
+        forget_training(state)
 
 
 def _unfinished(state: Path) -> Path | None:

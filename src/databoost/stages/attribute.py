@@ -10,7 +10,7 @@ from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import ADDITIONS, CREDITS, MANIFEST, SHEET, TRACES
 from databoost.errors import DatasetError
 from databoost.layout import Layout, RoundLayout
-from databoost.model.evaluation import pick_device
+from databoost.model.processor import pick_device
 from databoost.params import Params
 from databoost.publishing import publish_round
 from databoost.tracing import (

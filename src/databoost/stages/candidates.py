@@ -23,7 +23,7 @@ from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import whole_folder, write_json
 from databoost.data.tablefiles import write_recipes
 from databoost.layout import Layout
-from databoost.model.evaluation import pick_device
+from databoost.model.processor import pick_device
 from databoost.params import Params
 from databoost.sections import EmbeddingParams
 
@@ -56,7 +56,6 @@ def candidates(layout: Layout, params: Params) -> None:
     state = layout.state / "candidates" / work_key(recipes, weights, settings, device)
     engine = _engine(layout, params, settings, embedder, device)
     embed_candidates(shards, embedder.dimension, engine, state)
-    torch.set_num_threads(params.train.threads)
     with whole_folder(layout.candidates) as part:
         write_recipes(part / layout.recipes.name, recipes)
         identity = embedder_identity(settings, embedder, layout.root)
@@ -64,7 +63,8 @@ def candidates(layout: Layout, params: Params) -> None:
         embeddings = part / layout.embeddings.name
         write_embeddings(embeddings, shards, embedder.dimension, state)
         build_index(load_embeddings(embeddings), part / layout.index.name, params.search)
-    shutil.rmtree(state, ignore_errors=True)
+    # Together with what was left unfinished of other work, by settings or code that are no more.
+    shutil.rmtree(state.parent, ignore_errors=True)
     print(
         f"{len(recipes):,} candidates of {len(rows):,} training images, {embedder.dimension} "
         f"dimensions, search: {params.search.method}"

@@ -15,17 +15,17 @@ from databoost.model.checkpoints import Checkpoint, load_checkpoint
 from databoost.model.evaluation import (
     BATCH,
     Probabilities,
-    WorstImages,
     confusion_counts,
     confusion_matrix,
     image_sheet,
-    pick_device,
     predict,
     split_metrics,
 )
+from databoost.model.processor import pick_device
 from databoost.params import Params
 from databoost.publishing import publish_round
 from databoost.views.plots import confusion_picture, misclassified_grid
+from databoost.views.worst_images import WorstImages
 
 
 def evaluate(layout: Layout, params: Params, name: str, *, is_logged: bool = True) -> None:

@@ -12,7 +12,7 @@ from databoost.data.resizing import TapStore
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import MAP, SHEET, Table
 from databoost.layout import SNAPSHOT_SPLITS, SPLITS, Layout
-from databoost.model.evaluation import pick_device
+from databoost.model.processor import pick_device
 from databoost.params import Params
 from databoost.views.map_page import map_page
 from databoost.views.map_picture import map_picture

@@ -16,6 +16,7 @@ from databoost.audit.crossvalidation import (
 )
 from databoost.audit.label_scores import kernel_scores, neighbour_similarity, score_labels
 from databoost.audit.near_duplicates import Fingerprints, find_pairs, fingerprint, group_pairs
+from databoost.code import code_digest
 from databoost.data.datasets import label_positions, read_classes, read_manifest
 from databoost.data.images import ImageFiles
 from databoost.data.resizing import TapStore
@@ -23,8 +24,8 @@ from databoost.data.tablefiles import write_table
 from databoost.data.tables import SCORES
 from databoost.layout import Layout
 from databoost.model.batches import Examples
-from databoost.model.evaluation import pick_device
-from databoost.model.training import forget_training, state_folder
+from databoost.model.processor import pick_device
+from databoost.model.training import forget_trainings, state_folder
 from databoost.params import Params
 
 _SHOWN = 10
@@ -43,7 +44,8 @@ def scores(layout: Layout, params: Params) -> None:
     labels = label_positions(manifest["label"], classes)
     examples = Examples(images, torch.from_numpy(labels))
     settings = {name: getattr(params, name).model_dump() for name in ("audit", "model", "scores")}
-    work = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes])
+    code = code_digest("audit", "stages.scores")
+    work = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes, code])
     device = pick_device(params.train)
     state = state_folder(layout.state / "scores", work, device, params.train.threads)
     folds = cross_validate(
@@ -60,7 +62,7 @@ def scores(layout: Layout, params: Params) -> None:
     is_judged &= is_label_seen(labels, dealt)
     table = score_labels(manifest, classes, averaged, kernel, similarity, is_judged)
     write_table(layout.scores, table, SCORES)
-    forget_training(state)
+    forget_trainings(layout.state / "scores")
     print(summary(table))
     if not is_judged.all():
         print(_unjudged(manifest["label"][~is_judged]))

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from databoost.code import code_digest
 from databoost.data.datasets import label_positions, read_classes, read_manifest
 from databoost.data.files import read_json, whole_folder, write_json
 from databoost.data.halves import in_mining_half
@@ -22,9 +23,12 @@ from databoost.errors import ParamsError
 from databoost.layout import Layout, RoundLayout
 from databoost.model.batches import Examples
 from databoost.model.checkpoints import save_checkpoint
-from databoost.model.evaluation import pick_device
-from databoost.model.training import Trained, forget_training, state_folder, train_model
+from databoost.model.processor import pick_device
+from databoost.model.training import Trained, forget_trainings, state_folder, train_model
 from databoost.params import Params, round_name, round_number
+
+#: Parts of databoost that say which images are trained on, and under which labels.
+_CODE = ("data.datasets", "data.halves", "stages.train")
 
 
 def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callback] = ()) -> None:
@@ -39,19 +43,20 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
         If ``boost.mine_on`` leaves no validation image to pick the epoch on, or the training's
         parameters do not fit (see :func:`~databoost.model.training.train_model`).
     """
-    here = layout.round(name)
+    here, unfinished = layout.round(name), layout.state / "training" / name
     manifest = read_manifest(here.manifest, here.dataset)
     key = training_key(here.manifest, params)
     twin = trained_alike(layout, name, key)
     if twin:
         with whole_folder(here.model) as part:
             shutil.copytree(twin.model, part, dirs_exist_ok=True)
+        forget_trainings(unfinished)
         print(f"{name}: nothing was added since {twin.name}; its model is taken over")
         return
     classes = read_classes(layout.classes)
-    work = f"{key} {json.dumps(classes)}"
+    work = f"{key} {json.dumps(classes)} {code_digest(*_CODE)}"
     device = pick_device(params.train)
-    state = state_folder(layout.state / "training", work, device, params.train.threads)
+    state = state_folder(unfinished, work, device, params.train.threads)
     trained = train_model(
         _examples(manifest, "train", here, params, classes),
         _examples(manifest, "val", here, params, classes),
@@ -63,7 +68,7 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
         callbacks=callbacks,
     )
     _write(here, trained, key)
-    forget_training(state)
+    forget_trainings(unfinished)
 
 
 def training_key(manifest: Path, params: Params) -> str:

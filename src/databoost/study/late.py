@@ -21,8 +21,9 @@ from databoost.data.tables import LATE
 from databoost.errors import DatasetError
 from databoost.layout import Layout
 from databoost.model.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from databoost.model.evaluation import pick_device, predict
+from databoost.model.evaluation import predict
 from databoost.model.late_epochs import late_epochs
+from databoost.model.processor import pick_device
 from databoost.params import Params
 from databoost.stages.train import trained_alike
 

@@ -27,7 +27,7 @@ from databoost.data.datasets import read_manifest
 from databoost.data.files import read_json, sha256_of, whole_folder, write_bytes, write_json
 from databoost.errors import DatasetError, ParamsError, WeightsError, listed
 from databoost.layout import Layout
-from databoost.model.evaluation import pick_device
+from databoost.model.processor import pick_device
 from databoost.params import Params, parse_params, round_name, round_number
 from databoost.provenance import SNAPSHOT_STAGES, changed_params
 from databoost.sections import TrainParams

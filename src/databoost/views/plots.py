@@ -13,12 +13,15 @@ from matplotlib.text import Text
 
 from databoost.data.images import Pixels
 
+#: Side in pixels of the cell of a misclassified image, its borders included.
+CELL = 150
 _COLUMNS = 8
 _DPI = 100
+_LABELLED, _TICKS = 60, 40  # classes that are all named on an axis; names on it if there are more
 
 
 def confusion_picture(counts: npt.NDArray[np.int64], classes: list[str], title: str) -> bytes:
-    """Draw a confusion matrix.
+    """Draw a confusion matrix; of more than 60 classes some 40 at most are named, evenly.
 
     Parameters
     ----------
@@ -40,8 +43,10 @@ def confusion_picture(counts: npt.NDArray[np.int64], classes: list[str], title: 
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    axes.set_xticks(range(n), classes, rotation=90 if n > 12 else 0)
-    axes.set_yticks(range(n), classes)
+    every, size = (1, None) if n <= _LABELLED else (-(-n // _TICKS), 7)
+    ticks, told = range(0, n, every), classes[::every]
+    axes.set_xticks(ticks, told, rotation=90 if n > 12 else 0, fontsize=size)
+    axes.set_yticks(ticks, told, fontsize=size)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("given label")
     axes.set_title(title)
@@ -77,7 +82,8 @@ def misclassified_grid(rows: pd.DataFrame, images: list[Pixels], title: str) -> 
         A PNG file.
     """
     n_rows = max(1, -(-len(images) // _COLUMNS))
-    figure = Figure(figsize=(_COLUMNS * 1.5, n_rows * 1.95 + 0.5), dpi=_DPI, layout="constrained")
+    size = (_COLUMNS * CELL / _DPI, n_rows * 1.95 + 0.5)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(n_rows, _COLUMNS, squeeze=False)
     for axes in grid.flat[len(images) :]:
