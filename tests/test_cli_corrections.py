@@ -285,7 +285,7 @@ def test_outcomes_and_traces_are_told_once_they_are_known(layout: Layout) -> Non
     make_current(here)
     told("sheet", "r01", "--overwrite")
     found = {row["image_id"]: (row["outcome"], row["traces"]) for row in cells(R01_FILE)}
-    short = added[:4]
+    short = added[:8]
     assert found.pop(fixed) == ("fixed", f"7 ffff… 0.800 (fetched), =1+1 {short}… 0.600")
     assert found.pop(wrong) == ("newly wrong", f"=1+1 {short}… 0.800, 7 ffff… 0.600")
     assert found.pop(added) == (None, "near 1 fixed, 1 newly wrong")

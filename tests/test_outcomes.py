@@ -3,16 +3,18 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from handmade_rounds import declared, edit_json, lay_round
 from projects import REPOSITORY
 
 from databoost import provenance
+from databoost.boosting import Stop
 from databoost.data.files import write_bytes, write_json, write_text
 from databoost.layout import Layout
 from databoost.outcomes import (
+    STOP_REASONS,
     Outcome,
     flat_params,
     missing_outputs,
@@ -34,6 +36,10 @@ def layout(tmp_path: Path) -> Layout:
 
 def outcomes(layout: Layout, params: Params | None = None) -> list[Outcome]:
     return read_outcomes(layout, params or declared(), ("r00", "r01"))
+
+
+def test_every_stop_has_a_reason() -> None:
+    assert tuple(STOP_REASONS) == get_args(Stop)
 
 
 def test_metrics_of_the_first_round(layout: Layout) -> None:

@@ -165,3 +165,31 @@ def test_images_are_found_by_id_and_by_the_end_of_a_path(layout: Layout) -> None
     two = r"'a\.png' .* \(2 images are called so: train/v/a\.png, train/i/a\.png\)"
     with pytest.raises(DatasetError, match=two):
         find_image(layout, "a.png", ROUNDS)
+
+
+def test_images_are_found_by_what_the_project_prints_of_them(layout: Layout) -> None:
+    ids = ("0af255a41ffbc91b", "0af255b81ffbc91b", "1234567812345678")
+    lay(
+        layout.raw_index, RAW_INDEX,
+        {"image_id": ids[0], "path": "val/i/a b.png", "split": "val", "label": "i"},
+        {"image_id": ids[1], "path": "train/i/a.png", "split": "train", "label": "i"},
+    )  # fmt: skip
+    lay(layout.round("r01").manifest, MANIFEST, {"image_id": ids[2]})
+    for name in (
+        "data/raw/val/i/a b.png",
+        "./data/raw/val/i/a b.png",
+        str(Path("data/raw/val/i/a b.png").absolute()),
+        f"data/rounds/r00/dataset/val/i/{ids[0]}.png",
+        f"{ids[0]}.png",
+        ids[0].upper(),
+        "0af255a",
+        "0AF255A4…",
+    ):
+        assert find_image(layout, name, ROUNDS) == ids[0], name
+    assert find_image(layout, f"data/rounds/r01/dataset/train/i/{ids[2]}.png", ROUNDS) == ids[2]
+    assert find_image(layout, "123456", ROUNDS) == ids[2]
+    with pytest.raises(DatasetError, match=rf"2 images are called so: {ids[0]}, {ids[1]}"):
+        find_image(layout, "0af255", ROUNDS)
+    for name in ("12345", "data/raw/i/a b.pn", "data/raw/b.png"):
+        with pytest.raises(DatasetError, match=r"6 digits or more.*\(none\)"):
+            find_image(layout, name, ROUNDS)

@@ -165,12 +165,14 @@ def _tell_missing(params: "Params", found: set[str]) -> None:
 def show_image(name: str) -> None:
     """Follow an IMAGE from its raw file through the rounds.
 
-    IMAGE is an id, or the end of a raw file's path. In MLflow the run of a round's model is called
-    like the round, in the experiment of tracking.experiment.
+    IMAGE is an id or six or more of its first digits, the path of a raw file or its end, or a file
+    of any snapshot. In MLflow the run of a round's model is called like the round, in the
+    experiment of tracking.experiment.
 
     \b
     Examples:
       databoost image 0af255a41ffbc91b
+      databoost image 0af255a4
       databoost image "vii/scan 3.png"
     """
     from databoost.trail import find_image, trail_of

@@ -35,6 +35,12 @@ _ROUND_PARAMS: dict[str, Any] = {
     "boost": True,
     "audit": {"max_bits", "min_similarity"},
 }
+#: Why no round can follow, by the code in ``boost.json``.
+STOP_REASONS = {
+    "no_queries": "no validation image asks for additions",
+    "limit": "the size limit is reached",
+    "nothing_new": "the strategy takes none of the candidates that are left",
+}
 _LONGEST_NAME = 250  # of a metric, in MLflow
 _PER_CLASS = "per_class_accuracy"
 _LATE = "val/late_accuracy"

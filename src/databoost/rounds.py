@@ -7,18 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from databoost.additions import needs_queries
-from databoost.boosting import Stop
 from databoost.data.datasets import room_left
 from databoost.data.files import read_json
 from databoost.errors import DataboostError, DatasetError
 from databoost.layout import Layout, RoundLayout
+from databoost.outcomes import STOP_REASONS
 from databoost.params import Params, edit_params, read_params, round_name, round_number
-
-_REASONS: dict[Stop, str] = {
-    "no_queries": "no validation image asks for additions",
-    "limit": "the size limit is reached",
-    "nothing_new": "the strategy takes none of the candidates that are left",
-}
 
 
 def declare_rounds(layout: Layout, last: str) -> Params:
@@ -83,13 +77,13 @@ def stop_after(layout: Layout, params: Params) -> str | None:
     here = layout.round(params.rounds[-1])
     metrics = _metrics_of(here)
     if here.boost.exists() and (stop := read_json(here.boost)["stop"]):
-        return _REASONS[stop]
+        return STOP_REASONS[stop]
     boost = params.boost
     if metrics["val"]["n_misclassified"] == 0 and needs_queries(boost) and boost.max_margin == 0:
-        return _REASONS["no_queries"]
+        return STOP_REASONS["no_queries"]
     size = metrics["size"]
     room = room_left(size["n_train"], size["n_val"], params.train.batch_size, boost.size_limit)
-    return _REASONS["limit"] if room == 0 else None
+    return STOP_REASONS["limit"] if room == 0 else None
 
 
 def plateau(layout: Layout, params: Params, patience: int) -> str | None:

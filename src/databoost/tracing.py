@@ -22,6 +22,7 @@ from databoost.params import round_name, round_number
 TRACED = 3
 #: Additions that a cell of a sheet names, at most: all that are not fetched, and one more.
 _TOLD = TRACED + 1
+_SHOWN_DIGITS = 8  # of an id, enough for `databoost image`
 #: What the label of an addition speaks for.
 LABEL, PREDICTION, NEITHER = "label", "prediction", "neither"
 #: What an addition has to speak for, to have a part in an outcome.
@@ -179,7 +180,7 @@ def speaking(traces: pd.DataFrame) -> pd.DataFrame:
 
 
 def told_of_image(rows: pd.DataFrame) -> str:
-    """Tell briefly what an image traces to: ``vii 0af2… 0.931, v 77b0… 0.914 (fetched)``.
+    """Tell briefly what an image traces to: ``vii 0af255a4… 0.931, v 77b0c1d2… 0.914 (fetched)``.
 
     Of many that were fetched for it, the nearest are named and the others counted.
 
@@ -189,7 +190,7 @@ def told_of_image(rows: pd.DataFrame) -> str:
         ``TRACES`` of one image.
     """
     told = [
-        f"{row.addition_label} {str(row.addition_id)[:4]}… {row.similarity:.3f}"
+        f"{row.addition_label} {str(row.addition_id)[:_SHOWN_DIGITS]}… {row.similarity:.3f}"
         f"{' (fetched)' if row.is_asked else ''}"
         for row in rows.head(_TOLD).itertuples()
     ]

@@ -1,7 +1,7 @@
 """The trail of one image: its file, what was said of it, and what each round made of it."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
@@ -24,6 +24,7 @@ from databoost.tracing import LABEL, SPEAKING, read_traces
 
 #: One step of a trail: where (a table or a round), and what stands there.
 Step = tuple[str, str]
+_SHORTEST = 6  # digits that stand for an id
 
 
 def find_image(layout: Layout, name: str, rounds: tuple[str, ...]) -> str:
@@ -32,7 +33,8 @@ def find_image(layout: Layout, name: str, rounds: tuple[str, ...]) -> str:
     Parameters
     ----------
     name
-        An image id, or the end of a raw file's path, ``vii/scan 3.png`` say.
+        An image id or its first digits, six or more; the end of a raw file's path, ``vii/scan
+        3.png`` say; or a file of a snapshot, which is called by its image's id.
     rounds
         Rounds that may have added it.
 
@@ -45,16 +47,24 @@ def find_image(layout: Layout, name: str, rounds: tuple[str, ...]) -> str:
     known = set(raw["image_id"])
     for place in rounds:
         known |= set(_read(layout.round(place).manifest, MANIFEST)["image_id"])
-    if name in known:
-        return name
-    meant = raw[[f"/{path}".endswith(f"/{name}") for path in raw["path"]]]
-    found = sorted(set(meant["image_id"]))
+    digits = name.rstrip("…").lower()  # as a sheet shortens them
+    if digits in known:
+        return digits
+    given = PurePath(name)
+    folder = layout.raw.relative_to(layout.root).as_posix()
+    ending = f"/{given.as_posix()}".rpartition(f"/{folder}/")[2].lstrip("/")
+    meant = raw[[f"/{path}".endswith(f"/{ending}") for path in raw["path"]]]
+    found, called = sorted(set(meant["image_id"])), list(meant["path"])
+    if not found and given.stem.lower() in known:
+        return given.stem.lower()
+    if not found and len(digits) >= _SHORTEST:
+        found = called = sorted(image_id for image_id in known if image_id.startswith(digits))
     if len(found) == 1:
         return str(found[0])
-    told = f"{len(found)} images are called so: {', '.join(meant['path'].head(5))}"
+    told = f"{len(found)} images are called so: {', '.join(called[:5])}"
     raise DatasetError(
-        f"{name!r} is no image id and no end of one raw file's path ({told if found else 'none'}); "
-        f"{layout.raw_index} lists all"
+        f"{name!r} is no image id or beginning of one ({_SHORTEST} digits or more), and no end of "
+        f"one raw file's path ({told if found else 'none'}); {layout.raw_index} lists all"
     )
 
 

@@ -1,19 +1,21 @@
 """The report stage on outputs written by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from handmade_rounds import MANIFEST_HEADER, declared, lay_round
 from handmade_traces import make_current
 
 from databoost.data.files import write_json, write_text
 from databoost.data.images import write_png
-from databoost.data.tablefiles import read_table
+from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import CREDITS, ROUNDS, TRACES
 from databoost.errors import DatasetError, TableError
 from databoost.layout import Layout
-from databoost.stages.report import report
+from databoost.stages.report import control_doubts, report
 
 SHEET_HEADER = (
     "image_id,path,split,label,predicted_label,p_label,p_predicted,margin,loss,is_misclassified,"
@@ -105,6 +107,67 @@ def test_control_audit_and_scores_are_shown_where_they_exist(layout: Layout) -> 
     page = layout.report.read_text(encoding="utf-8")
     for words in ("control (random)", "n_leaks", "same file", "pictures of no class", "map.html"):
         assert words in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"strategy": "random", "accuracy": 0.0, "n_additions": 9}, []),
+        (
+            {("r00", "val"): {"n_images": 7}},
+            ["(r00: val 1 of 7 wrong, here 1 of 2 wrong); make it"],
+        ),
+        ({("r00", "val"): {"n_misclassified": 2}}, ["val 2 of 2 wrong, here 1 of 2 wrong"]),
+        ({("r00", "train"): {"n_train": 1700}}, ["(r00: training images 1,700, here 2); make it"]),
+        (
+            {("r00", "val"): {"split": "test"}},
+            ["val -, here 1 of 2 wrong; test 1 of 2 wrong, here -"],
+        ),
+        ({"round": "r01"}, ["r00: training images -, here 2"]),
+        ({("r01", "train"): {"n_train": 1900}}, ["(r01 1,900 training images, here 3), so that"]),
+        ({("r01", "train"): {"round": "r05"}}, []),
+    ],
+)
+def test_a_control_of_other_images_or_sizes_is_called_so(
+    layout: Layout, capsys: pytest.CaptureFixture[str], changes: Any, told: list[str]
+) -> None:
+    report(layout, declared())
+    control = read_table(layout.round_progress, ROUNDS)
+    for where, change in changes.items():
+        if isinstance(where, str):
+            control[where] = change
+        else:
+            is_meant = (control["round"] == where[0]) & (control["split"] == where[1])
+            control.loc[is_meant, list(change)] = list(change.values())
+    write_table(layout.control, control, ROUNDS)
+    capsys.readouterr()
+    report(layout, declared())
+    page = layout.report.read_text(encoding="utf-8")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(told)
+    for words in told:
+        assert lines[0].startswith(f"{layout.control.as_posix()}: the control")
+        assert words in lines[0]
+        assert words in page
+    assert page.count('<p class="bad">') == len(told)
+
+
+def test_of_many_rounds_of_other_sizes_some_are_named() -> None:
+    names = [f"r{number:02d}" for number in range(9)]
+    values = {"round": names, "split": "train", "n_train": range(9), "n_images": 1}
+    rounds = pd.DataFrame(values | {"n_misclassified": 0})
+    (doubt,) = control_doubts(rounds, rounds.assign(n_train=[0, *range(101, 109)]))
+    assert "r03 103 training images, here 3; 5 more)" in doubt
+
+
+def test_a_round_says_why_none_can_follow(layout: Layout) -> None:
+    lay_round(layout, "r01", stop="limit")
+    write_text(layout.round("r01").sheet, layout.round("r00").sheet.read_text())
+    write_text(layout.round("r01").confusion, layout.round("r00").confusion.read_text())
+    write_text(layout.round("r01").additions, ADDITIONS)
+    report(layout, declared())
+    assert "1 additions (the size limit is reached);" in layout.report.read_text(encoding="utf-8")
 
 
 def test_traces_are_shown_once_they_are_there(layout: Layout) -> None:

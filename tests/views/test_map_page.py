@@ -16,7 +16,7 @@ import pytest
 from databoost.data.images import decode
 from databoost.data.tables import MAP
 from databoost.views.map_page import map_page
-from databoost.views.map_picture import map_picture
+from databoost.views.map_picture import CLASS_COLOURS, SPLIT_COLOURS, map_picture
 from databoost.views.sprites import sprite_sheet
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -79,6 +79,13 @@ def test_the_page_holds_the_points() -> None:
     assert (data["side"], data["columns"]) == (8, 3)
 
 
+def test_the_page_has_the_colours_of_the_picture() -> None:
+    told = data_of(page_of(points()))
+    assert told["colours"] == {"classes": list(CLASS_COLOURS), "splits": SPLIT_COLOURS}
+    assert list(told["colours"]["splits"]) == list(SPLIT_COLOURS)  # the legend's order
+    assert told["heldout"] == ["test", "label_book"]
+
+
 def test_names_make_no_elements() -> None:
     parser = Elements()
     parser.feed(page_of(points()))
@@ -117,8 +124,8 @@ def test_each_outcome_has_its_colour() -> None:
     many = ODD + [f"class {number}" for number in range(30)]
     for is_misclassified in (False, True):
         table = points().assign(is_misclassified=is_misclassified)
-        pixels = decode(map_picture(table, many, "r01"))
-        is_red = (pixels == np.array([226, 80, 74])).all(axis=2)
+        pixels = decode(map_picture(table, many, "r01"))[:, 800:]  # of the panel on the right
+        is_red = (pixels == np.array([238, 102, 119])).all(axis=2)
         assert is_red.any() == is_misclassified
 
 
@@ -144,6 +151,7 @@ setTimeout(() => {
   fire("pointerup", 1, high - 1);
   told.lasso = at("list").value.split("\\n").filter(Boolean);
   told.command = at("command").textContent;
+  told.where = at("command").previousElementSibling.textContent;
   told.saved = decodeURIComponent(at("save").href);
   told.modes = [...at("colour").options].map((option) => option.textContent);
   at("legend").querySelector("button").click();
@@ -167,40 +175,128 @@ setTimeout(() => {
   document.body.append(result);
 }, 300);
 </script></body>"""
+#: Does the same by keys, and counts what a frame draws.
+KEYS = """<script>
+const told = {};
+setTimeout(async () => {
+  const at = (id) => document.getElementById(id), over = at("over");
+  const press = (key, target = over) => !target.dispatchEvent(
+    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  window.requestAnimationFrame = (draw) => setTimeout(draw, 10); // else none while time is virtual
+  const frame = () => new Promise((done) => setTimeout(done, 100));
+  const ids = () => at("list").value.split("\\n").filter(Boolean);
+  const count = { canvases: 0, squares: 0, discs: 0, reach: 0 };
+  const create = document.createElement.bind(document);
+  document.createElement = (name) => { count.canvases += name === "canvas"; return create(name); };
+  const pen = CanvasRenderingContext2D.prototype, { arc, fillRect } = pen;
+  pen.arc = function (...all) {
+    if (this.canvas === at("points")) { count.discs += 1; count.reach = all[2]; }
+    return arc.apply(this, all);
+  };
+  pen.fillRect = function (...all) {
+    if (this.canvas === at("points")) { count.squares += 1; count.reach = all[2] / 2; }
+    return fillRect.apply(this, all);
+  };
+  over.focus();
+  told.taken = ["Enter", "ArrowLeft", "ArrowRight", "a"].map((key) => press(key));
+  press("Enter");
+  told.middle = ids();
+  told.card = at("card").hidden ? "" : at("card").textContent;
+  told.role = at("card").getAttribute("role");
+  press("Escape", at("ids"));
+  told.inField = [ids().length, at("card").hidden];
+  press("Escape");
+  told.once = [ids().length, at("card").hidden];
+  press("Escape");
+  told.twice = ids().length;
+  const box = over.getBoundingClientRect();
+  const apart = 0.46 * Math.min(box.width, box.height);
+  for (let way = 0; way + 30 < apart; way += 60) press("ArrowRight");
+  press("Enter");
+  told.right = ids();
+  press("Escape");
+  press("Escape");
+  await frame();
+  Object.assign(count, { canvases: 0, squares: 0, discs: 0 });
+  press("-");
+  await frame();
+  told.drawn = { ...count };
+  for (const key of "+++") press(key);
+  await frame();
+  told.larger = count.reach > told.drawn.reach;
+  told.square = [...at("legend").querySelectorAll("li")].filter((item) => !item.hidden)
+    .map((item) => [item.querySelector("span").textContent, !!item.querySelector(".square")]);
+  told.shapes = !at("shapes").hidden;
+  const result = create("textarea");
+  result.id = "result";
+  result.textContent = JSON.stringify(told);
+  document.body.append(result);
+}, 300);
+</script></body>"""
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed")
-@pytest.mark.parametrize("width", [1200, 500])
-def test_hover_lasso_and_search_work_in_a_browser(tmp_path: Path, width: int) -> None:
-    file = tmp_path / "map.html"
-    file.write_text(page_of(points()).replace("</body>", PLAY), encoding="utf-8")
+def played(folder: Path, page: str, play: str, width: int) -> tuple[dict[str, Any], str]:
+    """Open a page in a browser with a script of ours; give what that told, and the browser."""
+    file = folder / "map.html"
+    file.write_text(page.replace("</body>", play), encoding="utf-8")
     done = subprocess.run(
         [
             str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
             "--no-first-run", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
+            "--disable-sync", f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr",
             f"--window-size={width},800", "--virtual-time-budget=3000", "--dump-dom", file.as_uri(),
         ],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     found = re.search(r'<textarea id="result">(.*?)</textarea>', done.stdout, re.DOTALL)
     assert found, done.stderr
-    told = json.loads(unescape(found[1]))
+    told: dict[str, Any] = json.loads(unescape(found[1]))
+    return told, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed")
+@pytest.mark.parametrize("width", [1200, 500])
+def test_hover_lasso_and_search_work_in_a_browser(tmp_path: Path, width: int) -> None:
+    told, errors = played(tmp_path, page_of(points()), PLAY, width)
     assert told["faults"] == told["requests"] == []
-    assert "CONSOLE" not in done.stderr
+    assert "CONSOLE" not in errors
     assert f"{4:016x}" in told["card"]
     assert ODD[1] in told["card"]
     assert told["thumb"] == 1
     assert told["lasso"] == [f"{number:016x}" for number in range(6)]
     assert told["saved"].endswith("".join(f"{number:016x}\n" for number in range(6)))
-    assert told["command"] == "databoost sheet r00 --ids ids.txt"
+    assert told["command"] == "databoost sheet r00 --ids ~/Downloads/ids.txt"
+    assert "in the project's folder" in told["where"]
     assert told["modes"] == [
         "split", "class", "round", "correctness (r01)", "change from r00 to r01", "label score",
     ]  # fmt: skip
     assert told["shown"] == "5 of 9 images"
     assert told["found"] == f"{8:016x}"
-    assert told["round"] == "databoost sheet r01 --ids ids.txt"
+    assert told["round"] == "databoost sheet r01 --ids ~/Downloads/ids.txt"
     assert told["lost"] == "not on this map: nothing"
     assert told["legend"] == ODD
     assert told["wide"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed")
+def test_keys_and_shapes_work_in_a_browser(tmp_path: Path) -> None:
+    table = points()
+    table.loc[table.index % 3 == 2, ["split", "round_added"]] = ["test", "r00"]
+    told, errors = played(tmp_path, page_of(table), KEYS, 1200)
+    assert "CONSOLE" not in errors
+    assert told["taken"] == [True, True, True, False]
+    assert told["middle"] == [f"{4:016x}"]
+    assert f"{4:016x}" in told["card"]
+    assert told["role"] == "status"
+    assert told["inField"] == [1, False]
+    assert told["once"] == [1, True]
+    assert told["twice"] == 0
+    assert told["right"] == [f"{5:016x}"]
+    assert told["drawn"] | {"reach": 0} == {"canvases": 0, "squares": 3, "discs": 6, "reach": 0}
+    assert told["larger"]
+    assert told["square"] == [
+        ["train", False], ["train, added", False], ["val", False], ["test", True],
+    ]  # fmt: skip
+    assert told["shapes"]

@@ -1,9 +1,11 @@
 """The report's page: what it holds, what it escapes, and that a browser opens it quietly."""
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,110 @@ def test_the_control_stands_beside_the_run() -> None:
     assert "No control is at hand" not in words
 
 
+def test_the_axis_holds_the_control_too() -> None:
+    page = report_page(told(control=rounds("random", 0.2).assign(high=0.98)), read, RULES)
+    heights = [float(y) for y in re.findall(r'y[12]="(-?[\d.]+)"', page)]
+    assert min(heights) >= 12
+    assert ">100%</text>" in page
+
+
+def test_doubts_about_the_control_stand_before_the_charts() -> None:
+    seen = Seen(report_page(told(doubts=[f"of {NASTY}"]), read, RULES))
+    words = " ".join(seen.text.split())
+    assert words.index(f"of {NASTY}") < words.index("accuracy may flatter")
+    assert words.count("accuracy may flatter") == 1  # of val
+
+
+def test_a_round_that_adds_nothing_is_told_apart() -> None:
+    right = sheet(["i", "i", NASTY])
+    step = transition("r00", "r01", right, right, ADDITIONS.empty(), ["i", NASTY])
+    same = rounds().assign(n_additions=0)
+    seen = Seen(
+        report_page(told(transitions=[step], rounds=same, stops={"r01": "why"}), read, RULES)
+    )
+    words = " ".join(seen.text.split())
+    assert "0 additions (why, so r01 is the model of r00 again); 0 fixed" in words
+    assert "hollow: nothing was added" in words
+    assert [a.get("class") for tag, a in seen.tags if tag == "circle"] == [None, "again"] * 2
+    seen = Seen(report_page(told(stops={"r01": "why"}), read, RULES))
+    assert "2 additions (why); 1 fixed" in " ".join(seen.text.split())
+    assert "hollow" not in seen.text
+
+
+def test_pictures_are_of_the_latest_three_rounds() -> None:
+    (step,) = attributed().transitions
+    credited = attributed().credits["r01"]
+
+    def page(n_rounds: int) -> str:
+        names = [f"r{number:02d}" for number in range(n_rounds)]
+        steps = [replace(step, before=a, after=b) for a, b in pairwise(names)]
+        credits_ = dict.fromkeys(names[1:], credited)
+        return report_page(told(transitions=steps, credits=credits_), read, RULES)
+
+    pictures = [len(Seen(page(n_rounds)).pictures()) for n_rounds in (2, 3, 4, 5, 9)]
+    assert pictures == [pictures[0] * n for n in (1, 2, 3, 3, 3)]
+    words = " ".join(Seen(page(6)).text.split())
+    assert "data/rounds/r01/evaluation/sheet.csv" in words  # of r01 to r02
+    assert words.count("Pictures are shown of the latest 3 rounds") == 2
+    assert words.count("1 fixed , 1 still wrong , 1 newly wrong") == 5
+    assert "Pictures are shown" not in page(4)
+
+
+def test_at_most_ten_additions_are_shown_beside_an_image() -> None:
+    for n in (10, 11):
+        many = additions().loc[[0] * n].assign(image_id=[f"n{number:02d}" for number in range(n)])
+        after = sheet(["i", NASTY, "i"])
+        step = transition("r00", "r01", sheet([NASTY, "i", "i"]), after, many, ["i", NASTY])
+        seen = Seen(report_page(told(transitions=[step]), read, RULES))
+        assert len([name for name in seen.pictures() if name.startswith("added")]) == 10
+        assert ("and 1 more" in seen.text) == (n == 11)
+
+
+def test_of_many_classes_those_with_most_failures_are_listed() -> None:
+    (step,) = told().transitions
+    columns = list(step.by_class.columns)
+
+    def classes_shown(by_class: pd.DataFrame) -> tuple[list[str], str]:
+        steps = [replace(step, by_class=by_class)]
+        words = " ".join(Seen(report_page(told(transitions=steps), read, RULES)).text.split())
+        return re.findall(r"class \d\d", words), words
+
+    rows = [(f"class {k:02d}", 9, k % 7, 0, k % 7, 0, 0) for k in range(60)]
+    every = pd.DataFrame(rows, columns=columns)
+    order = sorted(range(60), key=lambda k: -(k % 7))
+    shown, words = classes_shown(every)
+    assert shown == [f"class {k:02d}" for k in order[:50]]
+    assert "by class: the 50 of 60 with most failures" in words
+    few = every.assign(n_failures=[int(k in (3, 4)) for k in range(60)], n_newly_wrong=0)
+    assert classes_shown(few)[0] == ["class 03", "class 04"]
+    shown, words = classes_shown(few.head(50))
+    assert shown == [f"class {k:02d}" for k in range(50)]
+    assert "with most failures" not in words
+
+
+def test_the_picture_of_the_map_leads_to_the_map() -> None:
+    tags = Seen(report_page(everything(), read, RULES)).tags
+    place = next(number for number, (tag, _) in enumerate(tags) if tag == "img")
+    assert tags[place - 1] == ("a", {"href": "map.html"})
+
+
+def test_findings_name_what_their_number_is_and_count_regions() -> None:
+    findings = everything().findings
+    assert findings is not None
+    rows = pd.concat([findings.iloc[[0]]] * 5, ignore_index=True).assign(
+        finding="uneven region", value=0.01, detail=["region 3"] * 3 + ["region 5"] * 2
+    )
+    every = pd.concat([rows, findings.assign(finding=["near leak", "odd size", "unreadable"])])
+    seen = Seen(report_page(replace(everything(), findings=every), read, RULES))
+    words = " ".join(seen.text.split())
+    assert "uneven region 2 regions, 5 images as examples" in words
+    assert "p 0.01; region 3" in words
+    assert "similarity 0; same file" in words
+    assert "oddness 0.25" in words
+    assert "bytes" not in words  # its size is not known
+    assert "cut short train/" in words
+
+
 def test_random_additions_are_shown_for_no_failure() -> None:
     seen = Seen(report_page(told("random"), read, RULES))
     assert "chosen for no failure in particular" in seen.text
@@ -343,7 +449,23 @@ def test_the_worst_suspects_come_first() -> None:
     ]
     words = " ".join(seen.text.split())
     assert f"train: i → {NASTY} 0.125" in words
-    assert "1 flagged; the 3 worst" in words
+    assert "1 flagged; showing 3, 1 of them flagged" in words
+
+
+def test_what_is_flagged_comes_before_worse_scores_and_says_so() -> None:
+    scores = everything().scores
+    assert scores is not None
+    scores = scores.assign(is_label_issue=[False, False, True])
+    rules = RULES.model_copy(update={"suspects": 2, "outliers": 1})
+    seen = Seen(report_page(replace(everything(), scores=scores), read, rules))
+    assert [name.split()[-1] for name in seen.pictures()[-3:]] == ["s3", "s1", "s3"]
+    words = " ".join(seen.text.split())
+    assert "1 flagged; showing 2, 1 of them flagged" in words
+    assert "train: i 0.900 flagged train: i" in words
+    assert words.count("0.125 flagged") == 0
+    assert [a.get("class") for tag, a in seen.tags if tag == "figure"][-3:] == [
+        "flagged", None, "flagged",
+    ]  # fmt: skip
 
 
 def test_figures_of_the_audit_are_flattened() -> None:

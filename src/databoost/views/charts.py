@@ -1,6 +1,8 @@
 """Charts as SVG inside a page: their colours are the page's, so that they follow dark mode."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -22,6 +24,8 @@ def accuracy_chart(
 ) -> Markup:
     """Draw the accuracy of one split over the rounds, with its intervals.
 
+    Hollow points are of rounds that added nothing, so that their model is the one before again.
+
     Parameters
     ----------
     rows
@@ -29,7 +33,7 @@ def accuracy_chart(
     control
         The same of another run, drawn dashed; None if there is none.
     bounds
-        Lower and upper end of the axis, 0 to 1.
+        Lower and upper end of the axis, 0 to 1, which hold all that is drawn.
 
     Returns
     -------
@@ -47,6 +51,11 @@ def accuracy_chart(
     return Markup(
         '<svg viewBox="0 0 {} {}" role="img" aria-label="{}" class="chart">{}</svg>'
     ).format(_WIDTH, _HEIGHT, label, Markup("").join(parts))
+
+
+def adds_nothing(row: Mapping[Any, Any]) -> bool:
+    """Tell whether a row of ``ROUNDS`` is of a round after r00 that added nothing."""
+    return bool(row["round"] != "r00" and row["n_additions"] == 0)
 
 
 def _axes(names: list[str], bounds: tuple[float, float]) -> Markup:
@@ -85,12 +94,17 @@ def _line(
             f"{row['round']} ({row['strategy']}): {row['accuracy']:.3f}, "
             f"{row['low']:.3f} to {row['high']:.3f}, {row['n_images']} images"
         )
+        is_again = adds_nothing(row)
         marks.append(
             Markup(
-                '<g><title>{}</title><line class="bar" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}"'
-                ' y2="{:.1f}"/><circle cx="{:.1f}" cy="{:.1f}" r="4"/></g>'
-            ).format(told, x, x, _y(row["low"], bounds), _y(row["high"], bounds), x, y)
-        )
+                '<g><title>{}{}</title><line class="bar" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}"'
+                ' y2="{:.1f}"/><circle{} cx="{:.1f}" cy="{:.1f}" r="4"/></g>'
+            ).format(
+                told, ", nothing added" if is_again else "",
+                x, x, _y(row["low"], bounds), _y(row["high"], bounds),
+                Markup(' class="again"') if is_again else "", x, y,
+            )
+        )  # fmt: skip
     return Markup('<g class="{}"><polyline points="{}"/>{}</g>').format(
         kind, " ".join(points), Markup("").join(marks)
     )
@@ -102,6 +116,5 @@ def _x(place: int, n: int) -> float:
 
 
 def _y(value: float, bounds: tuple[float, float]) -> float:
-    inside = min(max(value, bounds[0]), bounds[1])  # a control may leave the axis
-    share = (inside - bounds[0]) / (bounds[1] - bounds[0])
+    share = (value - bounds[0]) / (bounds[1] - bounds[0])
     return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)

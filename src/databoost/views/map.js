@@ -5,25 +5,25 @@
   const n = data.ids.length;
   const stage = at("stage"), over = at("over"), card = at("card");
   const base = at("points").getContext("2d"), front = over.getContext("2d");
+  // Paul Tol's bright colours and a grey; see map_picture.py.
+  const BLUE = "#4477aa", CYAN = "#66ccee", GREEN = "#228833", YELLOW = "#ccbb44", RED = "#ee6677", PURPLE = "#aa3377";
   const GREY = "#8b97a5";
-  const TEN = ["#4c8dd6", "#e8833a", "#3fa66b", "#d9534f", "#9a79d1", "#a5785c", "#e080bd", "#7f8894",
-    "#b9a71f", "#2fb5c4"];
-  const HELDOUT = new Set(["test", "label_book"]);
+  const heldout = Uint8Array.from(data.split, (k) => data.heldout.includes(data.splits[k]));
   const name = (k) => (k < 0 ? "" : data.classes[k]);
   const added = (i) => data.round[i] > 0;
 
   // --- what points can be coloured by: {title, names, colours, of(i) -> number of a category} ---
-  const classColour = (k) => data.classes.length <= 10 ? TEN[k]
+  const few = data.classes.length <= data.colours.classes.length;
+  const classColour = (k) => few ? data.colours.classes[k]
     : `hsl(${(k * 137.508) % 360} 62% ${[48, 60, 40][k % 3]}%)`;
   const roundColour = (k, all) => k === 0 ? GREY : `hsl(${35 + (270 * (k - 1)) / Math.max(all - 1, 1)} 75% 52%)`;
   function byCorrectness(title, predicted) {
-    return { title, names: ["right", "misclassified", "not evaluated"], colours: ["#4c8dd6", "#e2504a", GREY],
+    return { title, names: ["right", "misclassified", "not evaluated"], colours: [BLUE, RED, GREY],
       of: (i) => (predicted[i] < 0 ? 2 : predicted[i] === data.label[i] ? 0 : 1) };
   }
   const last = data.rounds[data.rounds.length - 1];
   const modes = {
-    split: { title: "split", names: ["train", "train, added", "val", "test", "label_book"],
-      colours: ["#4c8dd6", "#35b3a4", "#ee7d2b", "#9a79d1", "#d25fa0"],
+    split: { title: "split", names: Object.keys(data.colours.splits), colours: Object.values(data.colours.splits),
       of: (i) => ({ train: added(i) ? 1 : 0, val: 2, test: 3, label_book: 4 })[data.splits[data.split[i]]] },
     label: { title: "class", names: data.classes, colours: data.classes.map((_, k) => classColour(k)),
       of: (i) => data.label[i] },
@@ -35,19 +35,20 @@
     const right = (list, i) => list[i] === data.label[i];
     modes.change = { title: `change from ${data.rounds[0]} to ${last}`,
       names: ["right in both", "fixed", "broken", "wrong in both", "added since"],
-      colours: [GREY, "#3fa66b", "#d15fc0", "#e2504a", "#5b9be0"],
+      colours: [GREY, GREEN, PURPLE, RED, CYAN],
       of: (i) => data.first[i] < 0 ? 4 : right(data.first, i) ? (right(data.predicted, i) ? 0 : 2)
         : (right(data.predicted, i) ? 1 : 3) };
   }
   if (data.score.some((score) => score !== null)) {
     modes.score = { title: "label score", names: ["0 to 0.2: suspect", "0.2 to 0.4", "0.4 to 0.6", "0.6 to 0.8",
-      "0.8 to 1", "no score"], colours: ["#d7263d", "#f0803c", "#d9b52a", "#6bb38a", "#4c8dd6", GREY],
+      "0.8 to 1", "no score"], colours: [PURPLE, RED, YELLOW, CYAN, BLUE, GREY],
       of: (i) => data.score[i] === null ? 5 : Math.min(4, Math.floor(data.score[i] * 5)) };
   }
   for (const mode of Object.values(modes)) {
     mode.category = Int32Array.from({ length: n }, (_, i) => mode.of(i));
     mode.counts = mode.names.map(() => 0);
-    for (const k of mode.category) mode.counts[k] += 1;
+    mode.isSquare = mode.names.map(() => true);
+    mode.category.forEach((k, i) => { mode.counts[k] += 1; mode.isSquare[k] &&= heldout[i] > 0; });
     mode.hidden = new Set();
   }
 
@@ -71,37 +72,31 @@
   }
   function redraw() { if (!frame) frame = requestAnimationFrame(draw); }
 
-  // --- drawing: one picture of a dot for each colour, stamped at every point ---
-  function dot(colour, size, alpha) {
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = Math.ceil(2 * size * ratio) + 2;
-    const pen = canvas.getContext("2d");
-    pen.globalAlpha = alpha;
-    pen.fillStyle = colour;
-    pen.arc(canvas.width / 2, canvas.width / 2, size * ratio, 0, 7);
-    pen.fill();
-    return canvas;
+  // --- drawing ---
+  // Points by category, the rare ones last and so on top.
+  const ordered = () => mode.order ??= all().sort((a, b) => {
+    const k = mode.category[a], j = mode.category[b];
+    return mode.counts[j] - mode.counts[k] || k - j || a - b;
+  });
+  function put(i, reach) {
+    const x = px(i) * ratio, y = py(i) * ratio;
+    if (x < -reach || y < -reach || x > width * ratio + reach || y > height * ratio + reach) return;
+    base.fillStyle = mode.colours[mode.category[i]];
+    if (heldout[i]) { base.fillRect(x - reach, y - reach, 2 * reach, 2 * reach); return; }
+    base.beginPath();
+    base.arc(x, y, reach, 0, 7);
+    base.fill();
   }
   function draw() {
     cancelAnimationFrame(frame);
     frame = 0;
     base.setTransform(1, 0, 0, 1, 0, 0);
     base.clearRect(0, 0, width * ratio, height * ratio);
-    const size = radius(), faint = selected.size ? 0.16 : 0.8;
-    const order = mode.names.map((_, k) => k).sort((a, b) => mode.counts[b] - mode.counts[a]);
-    for (const k of order) {
-      if (mode.hidden.has(k) || !mode.counts[k]) continue;
-      const stamp = dot(mode.colours[k], size, faint), half = stamp.width / 2;
-      for (let i = 0; i < n; i += 1) {
-        if (mode.category[i] !== k || !visible[i] || selected.has(i)) continue;
-        const x = px(i) * ratio - half, y = py(i) * ratio - half;
-        if (x > -20 && y > -20 && x < width * ratio && y < height * ratio) base.drawImage(stamp, x | 0, y | 0);
-      }
-    }
-    const stamps = mode.colours.map((colour) => dot(colour, size * 1.15, 1)), half = stamps[0].width / 2;
-    for (const i of selected) {
-      if (visible[i]) base.drawImage(stamps[mode.category[i]], (px(i) * ratio - half) | 0, (py(i) * ratio - half) | 0);
-    }
+    const reach = radius() * ratio;
+    base.globalAlpha = selected.size ? 0.16 : 0.8;
+    for (const i of ordered()) if (visible[i] && !selected.has(i)) put(i, reach);
+    base.globalAlpha = 1;
+    for (const i of selected) if (visible[i]) put(i, reach * 1.15);
     drawFront();
   }
   function drawFront() {
@@ -113,6 +108,10 @@
       front.beginPath();
       front.arc(px(hovered), py(hovered), radius() + 3, 0, 7);
       front.stroke();
+    } else if (over.matches(":focus-visible")) { // the middle, which Enter starts from
+      front.fillStyle = front.strokeStyle;
+      front.fillRect(width / 2 - 8, height / 2 - 1, 16, 2);
+      front.fillRect(width / 2 - 1, height / 2 - 8, 2, 16);
     }
     if (path) {
       front.beginPath();
@@ -194,10 +193,10 @@
     at("list").value = text;
     at("save").href = `data:text/plain;charset=utf-8,${encodeURIComponent(text)}`;
     const round = chosen.some(added) ? last : data.rounds[0];
-    at("command").textContent = `databoost sheet ${round} --ids ids.txt`;
-    const heldout = chosen.filter((i) => HELDOUT.has(data.splits[data.split[i]])).length;
-    at("heldout").hidden = !heldout;
-    at("heldout").textContent = `${heldout} of them held out (test, label book): no stage learns from these, and no sheet holds them.`;
+    at("command").textContent = `databoost sheet ${round} --ids ~/Downloads/ids.txt`;
+    const kept = chosen.filter((i) => heldout[i]).length;
+    at("heldout").hidden = !kept;
+    at("heldout").textContent = `${kept} of them held out (test, label book): no stage learns from these, and no sheet holds them.`;
     at("gallery").replaceChildren(...chosen.slice(0, 120).map((i) => {
       const button = document.createElement("button");
       button.title = `${data.ids[i]}: ${name(data.label[i])}`;
@@ -242,6 +241,7 @@
       const item = document.createElement("li"), button = document.createElement("button");
       const mark = document.createElement("i"), label = document.createElement("span");
       mark.style.background = mode.colours[k];
+      mark.classList.toggle("square", mode.isSquare[k]);
       label.textContent = text;
       const count = Object.assign(document.createElement("small"), { textContent: mode.counts[k].toLocaleString("en") });
       button.append(mark, label, count);
@@ -326,7 +326,31 @@
     zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...place(event));
   }, { passive: false });
   over.addEventListener("dblclick", (event) => zoom(2, ...place(event)));
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") { tell(-1); select([], false); } });
+
+  // --- keys ---
+  const STEP = 60, steps = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
+  const zooms = { "+": 1.5, "=": 1.5, "-": 1 / 1.5 };
+  over.addEventListener("keydown", (event) => {
+    const { key } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || !(key in steps || key in zooms || key === "Enter")) return;
+    event.preventDefault();
+    if (key === "Enter") {
+      const i = hovered >= 0 ? hovered : nearest(width / 2, height / 2, Infinity);
+      tell(i);
+      if (i >= 0) select([i], event.shiftKey);
+      return;
+    }
+    tell(-1);
+    if (key in zooms) { zoom(zooms[key]); return; }
+    view = { ...view, x: view.x + steps[key][0], y: view.y + steps[key][1] };
+    redraw();
+  });
+  over.addEventListener("focus", drawFront);
+  over.addEventListener("blur", drawFront);
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.nodeName)) return;
+    if (hovered >= 0) tell(-1); else select([], false);
+  });
 
   // --- controls ---
   function drag(lasso) {
@@ -352,6 +376,7 @@
   at("colour").onchange = () => { mode = modes[at("colour").value]; legend(); filter(); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   new ResizeObserver(resize).observe(stage);
+  at("shapes").hidden = !heldout.includes(1);
   legend();
   filter();
   resize();

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from databoost.layout import SPLITS
+from databoost.layout import HELDOUT_SPLITS, SPLITS
+from databoost.views.map_picture import CLASS_COLOURS, SPLIT_COLOURS
 from databoost.views.sprites import sprite_columns
 
 
@@ -72,6 +73,8 @@ def _content(points: pd.DataFrame, classes: list[str], rounds: tuple[str, ...]) 
         "classes": classes,
         "rounds": list(rounds),
         "splits": list(SPLITS),
+        "heldout": list(HELDOUT_SPLITS),
+        "colours": {"classes": list(CLASS_COLOURS), "splits": SPLIT_COLOURS},
         "ids": list(points["image_id"]),
         "label": label_numbers("label"),
         "predicted": label_numbers("predicted_label"),

@@ -16,12 +16,31 @@ from databoost.data.tables import CREDITS, TRACES
 from databoost.layout import SPLITS
 from databoost.sections import ReportParams
 from databoost.tracing import TRACED
-from databoost.views.charts import accuracy_chart, accuracy_range
+from databoost.views.charts import accuracy_chart, accuracy_range, adds_nothing
 from databoost.views.pictures import Pictures
-from databoost.views.traced import class_credits, outstanding, shown_additions, traced_counts
+from databoost.views.traced import (
+    Record,
+    class_credits,
+    outstanding,
+    shown_additions,
+    traced_counts,
+)
 
 _LARGEST_MATRIX = 30  # classes; larger ones are read in the list of the commonest confusions
 _COMMONEST = 15
+#: Rounds whose pictures are shown, the latest; else the page would grow with every round.
+_PICTURED = 3
+_ADDITIONS = 10  # shown beside one image
+_CLASSES = 50  # rows of a table of classes
+#: What the value of a finding is; see :mod:`databoost.audit.findings`.
+_MEASURES = {
+    "unreadable": "bytes",
+    "blank": "content",
+    "nearly blank": "content",
+    "tiny": "shorter side",
+    "odd size": "oddness",
+    "uneven region": "p",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,10 @@ class Report:
         ``SCORES``.
     map_picture
         A PNG file; the page then links to ``map.html`` beside it.
+    doubts
+        Why the comparison with the control is none, or an unequal one.
+    stops
+        Why no round can follow one, by its name; empty for one that others can follow.
     """
 
     boost: str
@@ -67,6 +90,8 @@ class Report:
     findings: pd.DataFrame | None = None
     scores: pd.DataFrame | None = None
     map_picture: bytes | None = None
+    doubts: list[str] = field(default_factory=list)
+    stops: dict[str, str] = field(default_factory=dict)
 
 
 def report_page(told: Report, read: Callable[[str], Pixels], rules: ReportParams) -> str:
@@ -94,15 +119,17 @@ def report_page(told: Report, read: Callable[[str], Pixels], rules: ReportParams
         lstrip_blocks=True,
     )
     pages.filters |= {"percent": _percent, "number": _number}
-    pictures = Pictures(read, rules.image_size)
+    pictures, table = Pictures(read, rules.image_size), _accuracy_table(told)
     body = pages.get_template("report_body.html").render(
         told=told,
         first=told.rounds["round"].iloc[0],
         last=told.rounds["round"].iloc[-1],
         charts=_charts(told),
-        table=_accuracy_table(told),
+        table=table,
         confusions=_confusions(told),
-        rounds=[_round(told, step, rules.failures) for step in told.transitions],
+        has_again=any(adds_nothing(row) for row in table["rows"]),
+        rounds=_rounds(told, rules.failures),
+        n_pictured=_PICTURED,
         figures=_figures(told.audit or {}),
         findings=_findings(told.findings, rules.findings),
         suspects=_suspects(told.scores, rules),
@@ -119,7 +146,8 @@ def report_page(told: Report, read: Callable[[str], Pixels], rules: ReportParams
 
 
 def _charts(told: Report) -> list[tuple[str, Markup]]:
-    bounds = accuracy_range(told.rounds[told.rounds["split"] != "train"])
+    every = told.rounds if told.control is None else pd.concat([told.rounds, told.control])
+    bounds = accuracy_range(every[every["split"] != "train"])
     charts = []
     for split in SPLITS[1:]:
         rows = told.rounds[told.rounds["split"] == split]
@@ -194,31 +222,59 @@ def _commonest(matrices: list[np.ndarray[Any, Any]], classes: list[str]) -> list
     ]
 
 
+def _rounds(told: Report, n_shown: int) -> list[dict[str, Any]]:
+    earlier, latest = told.transitions[:-_PICTURED], told.transitions[-_PICTURED:]
+    return [_round(told, step, 0) for step in earlier] + [
+        _round(told, step, n_shown) for step in latest
+    ]
+
+
 def _round(told: Report, step: Transition, n_shown: int) -> dict[str, Any]:
+    """Tell what became of a round's failures, with pictures of `n_shown` of each kind."""
     traces = told.traces.get(step.after, TRACES.empty())
     credited = told.credits.get(step.after, CREDITS.empty())
-    shown = shown_additions(step, traces)
+    shown = shown_additions(step, traces) if n_shown else {}
     is_mined = bool((step.fetched["query_id"] != "").any())
     groups = []
     for outcome in OUTCOMES:
         rows = step.failures[step.failures["outcome"] == outcome].to_dict("records")
-        cases = [row | {"additions": shown[row["image_id"]]} for row in rows[:n_shown]]
+        cases = [_case(row, shown[row["image_id"]]) for row in rows[:n_shown]]
         is_asking = is_mined and outcome != NEWLY_WRONG
         is_wide = is_asking or any(case["additions"] for case in cases)
         group = {"outcome": outcome, "n": len(rows), "rows": cases}
         groups.append(group | {"is_asking": is_asking, "is_wide": is_wide})
+    stop = told.stops.get(step.after, "")
+    if stop and step.fetched.empty:
+        stop += f", so {step.after} is the model of {step.before} again"
     return {
         "before": step.before,
         "after": step.after,
+        "stop": stop,
+        "is_pictured": n_shown > 0,
         "groups": groups,
         "n_additions": len(step.fetched),
         "is_mined": is_mined,
-        "by_class": step.by_class.to_dict("records"),
+        "by_class": _most_failing(step.by_class).to_dict("records"),
+        "n_classes": len(step.by_class),
         "by_neighbours": fixed_by_neighbours(step).to_dict("records"),
         "traced": traced_counts(step, traces),
         "class_credits": class_credits(credited),
-        "outstanding": outstanding(step, credited, told.labels),
+        "outstanding": outstanding(step, credited, told.labels) if n_shown else [],
     }
+
+
+def _case(row: Record, additions: list[Record]) -> Record:
+    n_more = len(additions) - _ADDITIONS
+    return row | {"additions": additions[:_ADDITIONS], "n_more": max(n_more, 0)}
+
+
+def _most_failing(by_class: pd.DataFrame) -> pd.DataFrame:
+    """Keep, of many classes, those with most failures, and none in which nothing happened."""
+    if len(by_class) <= _CLASSES:
+        return by_class
+    counts = ["n_failures", "n_newly_wrong", "n_additions"]
+    told = by_class[by_class[counts].any(axis=1)]
+    return told.sort_values(counts, ascending=False, kind="stable").head(_CLASSES)
 
 
 def _figures(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -234,7 +290,13 @@ def _findings(findings: pd.DataFrame | None, n_shown: int) -> list[dict[str, Any
     if findings is None:
         return []
     return [
-        {"finding": name, "n": len(group), "rows": group.head(n_shown).to_dict("records")}
+        {
+            "finding": name,
+            "n": len(group),
+            "n_regions": group["detail"].nunique() if name == "uneven region" else 0,
+            "measure": _MEASURES.get(str(name), "similarity"),
+            "rows": group.head(n_shown).to_dict("records"),
+        }
         for name, group in findings.groupby("finding", sort=False)
     ]
 
@@ -248,9 +310,17 @@ def _suspects(scores: pd.DataFrame | None, rules: ReportParams) -> list[dict[str
     )
     found = []
     for title, score, flag, n_shown in kinds:
-        worst = scores.sort_values([score, "image_id"], kind="stable").head(n_shown)
-        rows = [row | {"score": row[score]} for row in worst.to_dict("records")]
-        found.append({"title": title, "n": int(scores[flag].sum()), "score": score, "rows": rows})
+        order = scores.assign(is_flagged=scores[flag], is_clear=~scores[flag])
+        worst = order.sort_values(["is_clear", score, "image_id"], kind="stable").head(n_shown)
+        found.append(
+            {
+                "title": title,
+                "score": score,
+                "n_flagged": int(scores[flag].sum()),
+                "n_shown_flagged": int(worst["is_flagged"].sum()),
+                "rows": [row | {"score": row[score]} for row in worst.to_dict("records")],
+            }
+        )
     return found
 
 

@@ -18,7 +18,7 @@ from databoost.data.tables import MANIFEST, SHEET, SUSPECTS, TRACES
 from databoost.errors import DatasetError, listed
 from databoost.layout import SNAPSHOT_SPLITS, Layout, RoundLayout
 from databoost.ledger_edits import corrections_of
-from databoost.model.evaluation import pick_device
+from databoost.model.processor import pick_device
 from databoost.params import Params
 from databoost.tracing import is_current, read_traces, told_of_addition, told_of_image
 from databoost.views.sheets import PICTURE_SIDE, READ_ONLY, About, write_sheet
