@@ -22,7 +22,7 @@ from databoost.model import batches, loop, steps, training
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples, epoch_order
 from databoost.model.checkpoints import Checkpoint
-from databoost.model.training import forget_training, forget_trainings, state_folder
+from databoost.model.training import forget_training, state_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -235,9 +235,9 @@ def test_all_that_is_unfinished_in_a_place_is_forgotten(tmp_path):
     for name in ("old", "new", "kept"):
         (tmp_path / ("other" if name == "kept" else "place") / name).mkdir(parents=True)
     for _ in range(2):
-        forget_trainings(tmp_path / "place")
+        forget_training(tmp_path / "place")
     assert [path.name for path in tmp_path.rglob("*/*")] == ["kept"]
-    forget_trainings(tmp_path / "nowhere")
+    forget_training(tmp_path / "nowhere")
 
 
 def test_lone_last_image_joins_the_batch_before_where_batch_norm_needs_two(tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def train_model(
         Labels in the order of the logits.
     state
         Folder of this training alone, for checkpoints of unfinished work. It is removed by
-        :func:`forget_trainings` once the result is safe.
+        :func:`forget_training` once the result is safe.
     title
         Name on the progress bar.
     callbacks
@@ -134,15 +134,9 @@ def state_folder(folder: Path, work: str, device: torch.device, threads: int) ->
     return folder / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
-def forget_training(state: Path) -> None:
-    """Remove the state of a training whose result is written."""
-    shutil.rmtree(state, ignore_errors=True)
-
-
-def forget_trainings(folder: Path) -> None:
-    """Remove what is unfinished in a folder: of this code and settings, and of any before."""
-    for state in folder.glob("*"):
-        forget_training(state)
+def forget_training(folder: Path) -> None:
+    """Remove what is unfinished in a folder: of this code and these settings, and of any before."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unfinished(state: Path) -> Path | None:

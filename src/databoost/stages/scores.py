@@ -25,7 +25,7 @@ from databoost.data.tables import SCORES
 from databoost.layout import Layout
 from databoost.model.batches import Examples
 from databoost.model.processor import pick_device
-from databoost.model.training import forget_trainings, state_folder
+from databoost.model.training import forget_training, state_folder
 from databoost.params import Params
 
 _SHOWN = 10
@@ -62,7 +62,7 @@ def scores(layout: Layout, params: Params) -> None:
     is_judged &= is_label_seen(labels, dealt)
     table = score_labels(manifest, classes, averaged, kernel, similarity, is_judged)
     write_table(layout.scores, table, SCORES)
-    forget_trainings(layout.state / "scores")
+    forget_training(layout.state / "scores")
     print(summary(table))
     if not is_judged.all():
         print(_unjudged(manifest["label"][~is_judged]))

@@ -24,7 +24,7 @@ from databoost.layout import Layout, RoundLayout
 from databoost.model.batches import Examples
 from databoost.model.checkpoints import save_checkpoint
 from databoost.model.processor import pick_device
-from databoost.model.training import Trained, forget_trainings, state_folder, train_model
+from databoost.model.training import Trained, forget_training, state_folder, train_model
 from databoost.params import Params, round_name, round_number
 
 #: Parts of databoost that say which images are trained on, and under which labels.
@@ -50,7 +50,7 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
     if twin:
         with whole_folder(here.model) as part:
             shutil.copytree(twin.model, part, dirs_exist_ok=True)
-        forget_trainings(unfinished)
+        forget_training(unfinished)
         print(f"{name}: nothing was added since {twin.name}; its model is taken over")
         return
     classes = read_classes(layout.classes)
@@ -68,7 +68,7 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
         callbacks=callbacks,
     )
     _write(here, trained, key)
-    forget_trainings(unfinished)
+    forget_training(unfinished)
 
 
 def training_key(manifest: Path, params: Params) -> str:
