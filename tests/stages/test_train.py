@@ -9,6 +9,7 @@ import pytest
 from projects import REPOSITORY
 from ruamel.yaml import YAML
 
+from databoost.data.datasets import read_classes
 from databoost.data.files import write_json, write_text
 from databoost.data.halves import in_mining_half
 from databoost.data.images import write_png
@@ -106,12 +107,29 @@ def test_a_model_that_is_taken_over_leaves_nothing_unfinished(tmp_path: Path) ->
     lay_snapshot(layout, ["b1", "b2"])
     first, second = layout.round("r00"), layout.round("r01")
     shutil.copytree(first.root, second.root)
-    write_json(first.model_metrics, {"key": training_key(first.manifest, params)})
+    key = training_key(first.manifest, params, read_classes(layout.classes))
+    write_json(first.model_metrics, {"key": key})
     unfinished = layout.state / "training" / "r01" / "of another snapshot"
     unfinished.mkdir(parents=True)
     train(layout, params, "r01")
     assert second.model_metrics.read_bytes() == first.model_metrics.read_bytes()
     assert not unfinished.exists()
+
+
+def test_a_model_of_other_classes_is_not_taken_over(
+    tmp_path: Path, trainings: list[tuple[Any, ...]]
+) -> None:
+    layout, params = Layout(tmp_path), params_that_mine("val")
+    lay_snapshot(layout, ["b1", "b2"])
+    first, second = layout.round("r00"), layout.round("r01")
+    shutil.copytree(first.root, second.root)
+    classes = read_classes(layout.classes)
+    key = training_key(first.manifest, params, classes)
+    write_json(first.model_metrics, {"key": key})
+    write_text(layout.classes, "\n".join(["label", *classes, "another", ""]))
+    with pytest.raises(KeyboardInterrupt):
+        train(layout, params, "r01")
+    assert len(trainings) == 1
 
 
 def test_the_code_that_dvc_trains_anew_for_is_what_names_unfinished_work(

@@ -45,7 +45,8 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
     """
     here, unfinished = layout.round(name), layout.state / "training" / name
     manifest = read_manifest(here.manifest, here.dataset)
-    key = training_key(here.manifest, params)
+    classes = read_classes(layout.classes)
+    key = training_key(here.manifest, params, classes)
     twin = trained_alike(layout, name, key)
     if twin:
         with whole_folder(here.model) as part:
@@ -53,10 +54,8 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
         forget_training(unfinished)
         print(f"{name}: nothing was added since {twin.name}; its model is taken over")
         return
-    classes = read_classes(layout.classes)
-    work = f"{key} {json.dumps(classes)} {code_digest(*_CODE)}"
     device = pick_device(params.train)
-    state = state_folder(unfinished, work, device, params.train.threads)
+    state = state_folder(unfinished, f"{key} {code_digest(*_CODE)}", device, params.train.threads)
     trained = train_model(
         _examples(manifest, "train", here, params, classes),
         _examples(manifest, "val", here, params, classes),
@@ -71,10 +70,10 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
     forget_training(unfinished)
 
 
-def training_key(manifest: Path, params: Params) -> str:
-    """Name a training by its input: 16 hex digits of snapshot and parameters."""
+def training_key(manifest: Path, params: Params, classes: Sequence[str]) -> str:
+    """Name a training by its input: 16 hex digits of snapshot, parameters and classes in order."""
     settings = params.train.model_dump(mode="json") | {"model": params.model.model_dump()}
-    settings |= {"mine_on": params.boost.mine_on}
+    settings |= {"mine_on": params.boost.mine_on, "classes": list(classes)}
     content = hashlib.sha256(manifest.read_bytes()).hexdigest() + json.dumps(
         settings, sort_keys=True
     )
