@@ -483,6 +483,32 @@ def test_splits_of_unknown_names_are_not_taken_for_classes(tmp_path, names, told
     assert not (tmp_path / "raw").exists()
 
 
+@pytest.mark.parametrize("name", ["test", "Label_Book", "my_testset"])
+def test_a_split_beside_classes_is_not_taken_for_one(tmp_path, name):
+    names = ("cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png", f"{name}/cat/5.png")
+    folder = write_images(tmp_path / "source", *names)
+    message = (
+        f"photos holds {name}, and in it cat, which lie beside it, too: if it is a split, put the "
+        "others into a folder train; if it is a class, name all classes in data.classes"
+    )
+    refused(folder, tmp_path, f"^{message}$")
+    found = collect(folder, params(("cat", "dog", name), val_fraction=0.5), tmp_path / "raw")
+    assert (found.images["label"] == name).sum() == 1
+
+
+def test_a_split_of_another_name_is_not_left_out(tmp_path):
+    names = [f"{split}/{n}/1.png" for split in ("train", "valid") for n in ("cat", "dog")]
+    folder = write_images(tmp_path / "source", *names, "Testing/cat/2.png", "Testing/eel/3.png")
+    message = (
+        "photos holds Testing, and in it cat, which lie in train, valid, too: name it train, val, "
+        "test or label_book, or take it out of the source"
+    )
+    refused(folder, tmp_path, f"^{message}$")
+    (folder / "Testing").rename(folder / "notes")
+    found = collect(folder, params(), tmp_path / "raw")
+    assert sorted(found.unreadable["path"]) == ["notes/cat/2.png", "notes/eel/3.png"]
+
+
 SAME = tuple(f"{label}/{place}/1.png" for label in ("cat", "dog") for place in ("in", "out"))
 
 

@@ -9,6 +9,7 @@ from databoost.data.images import FORMATS
 from databoost.data.lettering import NUMERALS
 from databoost.errors import SourceError, listed
 from databoost.labels import canonical_label, label_fault, label_look
+from databoost.layout import SPLITS
 from databoost.sections import DataParams
 
 #: Names of split folders (any case) and the splits that they stand for.
@@ -58,7 +59,8 @@ def find_places(
     SourceError
         If splits lie below several folders, or folders that ``data.classes`` does not name look
         like splits of other names: all hold the same folders, or are called like splits and share
-        some.
+        some; or one is called like a split and holds folders of classes that lie beside it, or in
+        the splits.
     """
     top = _top(files)
     inside = {file: file.parts[len(top) :] for file in files if file.parts[: len(top)] == top}
@@ -76,6 +78,7 @@ def find_places(
         )
     if not splits:
         _refuse_unknown_splits(images, data)
+    _refuse_another_split(images, splits, data)
     places = {}
     for file, parts in inside.items():
         if not splits and len(parts) > 1:
@@ -200,6 +203,39 @@ def _refuse_unknown_splits(inside: Collection[tuple[str, ...]], data: DataParams
             f"{shown(', '.join(sorted(shared)))}: are these splits? Name them train, val and test; "
             "if they are classes, name them in data.classes"
         )
+
+
+def _refuse_another_split(
+    inside: Collection[tuple[str, ...]], splits: set[str], data: DataParams
+) -> None:
+    """Refuse a folder called like a split that holds classes, where others are told otherwise.
+
+    Beside classes it would be one, and its test images would be trained on; beside splits it would
+    be left out.
+    """
+    held: dict[str, set[str]] = {}
+    for parts in inside:
+        if len(parts) > 1:
+            below = {canonical_label(parts[1])} if len(parts) > 2 else set()
+            held.setdefault(parts[0], set()).update(below)
+    if _are_declared(held, data):
+        return
+    for name in sorted(held.keys() - splits):
+        others = held.keys() - {name}
+        classes = set().union(*(held[split] for split in splits)) if splits else others
+        shared = held[name] & {canonical_label(label) for label in classes}
+        if shared and (name.lower() in SPLIT_FOLDERS or _LIKE_A_SPLIT.search(name)):
+            where = f"in {', '.join(sorted(splits))}" if splits else "beside it"
+            way = (
+                f"name it {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, or take it out of the source"
+                if splits
+                else "if it is a split, put the others into a folder train; if it is a class, name "
+                "all classes in data.classes"
+            )
+            raise SourceError(
+                f"{data.source} holds {shown(name)}, and in it {shown(', '.join(sorted(shared)))}, "
+                f"which lie {shown(where)}, too: {way}"
+            )
 
 
 def _below(inside: list[tuple[str, ...]]) -> tuple[frozenset[str], bool]:
