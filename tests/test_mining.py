@@ -13,11 +13,12 @@ from handmade_rounds import declared
 from test_additions import manifest_rows, sheet
 from test_drawing import STILL
 
-from databoost import mining
+from databoost import boosting, mining
 from databoost.boosting import stop_reason
 from databoost.candidates.embedder import Embedder, Vectors
 from databoost.candidates.embedding import embedder_identity
-from databoost.candidates.recipes import make_recipes
+from databoost.candidates.recipes import make_recipes, recipe_names
+from databoost.candidates.search import Neighbours, build_index, find_neighbours
 from databoost.data.files import write_bytes, write_json
 from databoost.data.images import encode_png, image_id
 from databoost.data.tablefiles import write_table
@@ -170,6 +171,52 @@ def test_groups_hand_what_they_are_given_to_their_failures(mine: Callable[..., M
     ]  # fmt: skip
     similarities = [addition.similarity for addition in grouped]
     assert similarities == sorted(similarities, reverse=True)  # to the middle
+
+
+def grown(mine: Mine, candidates: list[int]) -> Mine:
+    """The same with these candidates added in a round before."""
+    recipes = mine.recipes.iloc[candidates]
+    rows = manifest_rows(*((f"added {name}", "train", "i") for name in candidates))
+    rows = rows.assign(
+        origin="boost", parent_id=recipes["parent_id"].array, recipe=recipe_names(recipes)
+    )
+    return replace(mine, manifest=pd.concat([mine.manifest, rows], ignore_index=True))
+
+
+@pytest.mark.parametrize(
+    ("boost", "n_added"),
+    [({}, 34), ({"labels": "same"}, 16), ({"max_per_parent": 10}, 30)],
+)
+def test_what_a_failure_may_not_have_hides_nothing_behind_it(
+    mine: Callable[..., Mine], monkeypatch: pytest.MonkeyPatch, boost: dict[str, Any], n_added: int
+) -> None:
+    # Candidate i is of parent i modulo 4: a round before took all of three of them, or nearly.
+    before = sorted(range(N), key=lambda candidate: candidate % 4)[:n_added]
+    here = grown(mine(STILL | {"noise": [1, 9]}, neighbors=2, **boost), before)
+    every = here.fill(None)
+    assert len(every[0]) == 4
+    monkeypatch.setattr(boosting, "DEEPEST", 4)
+    assert here.fill(None) == every
+
+
+def test_recall_is_measured_by_some_of_the_queries(
+    mine: Callable[..., Mine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mining, "_MEASURED", 1)
+    here = mine(STILL | {"noise": [1, 9]}, neighbors=3)
+    search = here.params.search.model_copy(update={"method": "annoy"})
+    here = replace(here, params=here.params.model_copy(update={"search": search}))
+    build_index(np.load(here.layout.embeddings), here.layout.index, search)
+    asked: list[tuple[str, int]] = []
+
+    def note(queries: Vectors, k: int, *rest: Any) -> Neighbours:
+        asked.append((rest[2].method, len(queries)))
+        return find_neighbours(queries, k, *rest)
+
+    monkeypatch.setattr(mining, "find_neighbours", note)
+    chosen, recall = here.fill(None)
+    assert (len(chosen), recall) == (6, 1.0)
+    assert asked == [("annoy", 2), ("annoy", 1), ("exact", 1)]
 
 
 def test_a_parent_that_is_no_training_image_any_more_is_refused(

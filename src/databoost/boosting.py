@@ -198,8 +198,9 @@ def choose_deepening(
     Parameters
     ----------
     search
-        Gives each query its k nearest candidates, used ones among them. It is called with k at
-        most `DEEPEST`: a query whose nearest so many are all taken goes without.
+        Gives each query its k nearest candidates, of those that it may have or, where a search
+        cannot tell them apart, of all. It is called with k at most `DEEPEST`: a query that may
+        have none of so many goes without.
     """
     depth = 8 * max(1, most_wanted(rules, len(query_labels)))
     while True:

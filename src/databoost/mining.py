@@ -41,7 +41,6 @@ from databoost.model.checkpoints import load_checkpoint
 from databoost.model.evaluation import Probabilities
 from databoost.model.processor import pick_device
 from databoost.params import Params, round_number
-from databoost.sections import SearchParams
 from databoost.strategies import (
     choose_balanced,
     choose_diverse,
@@ -50,6 +49,9 @@ from databoost.strategies import (
     choose_random,
     free_candidates,
 )
+
+#: Queries, at most, by which an approximate search is compared with the exact one in every round.
+_MEASURED = 32
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,6 @@ class Mine:
             vectors, groups = error_clusters(vectors, settings.clusters, settings.seed)
             labels = labels[[members[0] for members in groups]]
 
-        def search(k: int, params: SearchParams = self.params.search) -> Neighbours:
-            return find_neighbours(vectors, k, self._embeddings, self.layout.index, params)
-
         n_each = wanted if settings.additions else settings.neighbors
         rules = Rules(
             n_each,
@@ -199,16 +198,57 @@ class Mine:
             settings.distinct_parents,
             np.array([len(members) for members in groups]) if groups else None,
         )
+        search = self._search(vectors, labels, pool, rules)
         if settings.strategy != "nearest":  # only their number counts
             return choose_deepening(search, labels, pool, rules), None
         settled = self._settled(search, vectors, labels, pool, rules)
         additions = choose_deepening(settled, labels, pool, rules)
         if groups:
             additions = share_out(additions, groups, self._query_vectors, self._embeddings)
+        return additions, self._recall(vectors)
+
+    def _search(
+        self, vectors: Queries, labels: Ids, pool: Pool, rules: Rules
+    ) -> Callable[[int], Neighbours]:
+        """Give the search; an exact one looks at what each query may have alone."""
+        index, params = self.layout.index, self.params.search
+        if params.method != "exact":
+            return lambda k: find_neighbours(vectors, k, self._embeddings, index, params)
+        is_free = Stock(pool, rules.max_per_parent).holds()
+        offers = [(np.arange(len(vectors)), np.flatnonzero(is_free))]
+        if rules.same_label:
+            offers = [
+                (np.flatnonzero(labels == label), np.flatnonzero(is_free & (pool.labels == label)))
+                for label in np.unique(labels)
+            ]
+
+        def search(k: int) -> Neighbours:
+            ids = np.full((len(vectors), k), -1, dtype=np.int64)
+            similarities = np.full(ids.shape, -np.inf, dtype=np.float32)
+            for rows, among in offers:
+                found = find_neighbours(vectors[rows], k, self._embeddings, index, params, among)
+                ids[rows], similarities[rows] = found.ids, found.similarities
+            return Neighbours(ids, similarities)
+
+        return search
+
+    def _recall(self, vectors: Queries) -> float:
+        """Measure the search's recall among the stored vectors, by some of the queries."""
         if self.params.search.method == "exact":
-            return additions, 1.0
+            return 1.0
+        step = -(-len(vectors) // _MEASURED)
         exact = self.params.search.model_copy(update={"method": "exact"})
-        return additions, recall(search(settings.neighbors), search(settings.neighbors, exact))
+        found, truth = (
+            find_neighbours(
+                vectors[::step],
+                self.params.boost.neighbors,
+                self._embeddings,
+                self.layout.index,
+                params,
+            )
+            for params in (self.params.search, exact)
+        )
+        return recall(found, truth)
 
     def _settled(
         self,

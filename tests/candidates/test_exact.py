@@ -140,6 +140,19 @@ def test_cosines_in_the_middle_of_two_steps_are_summed_without_error(monkeypatch
     assert len(asked) > 100
 
 
+@pytest.mark.parametrize("n", [0, 1, 60, 200])
+def test_only_what_counts_is_found(monkeypatch, n):
+    monkeypatch.setattr(exact, "_NUMBERS", 8 * 16)
+    random = np.random.default_rng(n)
+    embeddings = random.normal(size=(200, 8)).astype(np.float16)
+    queries = random.normal(size=(5, 8)).astype(np.float32)
+    among = np.sort(random.permutation(200)[:n])
+    ids, similarities = nearest(queries, 20, embeddings, among)
+    places, expected = nearest(queries, 20, embeddings[among])
+    np.testing.assert_array_equal(ids, np.where(places < 0, -1, np.append(among, -1)[places]))
+    np.testing.assert_array_equal(similarities, expected)
+
+
 def test_many_equal_candidates_keep_the_lowest_ids(monkeypatch):
     monkeypatch.setattr(exact, "_NUMBERS", 8 * 50)
     embeddings = np.tile(random_units(1, 8, seed=6).astype(np.float16), (500, 1))

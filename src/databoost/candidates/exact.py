@@ -80,9 +80,9 @@ def paired_cosines(first: Floats, second: Floats) -> Floats:
 
 
 def nearest(
-    queries: Queries, k: int, embeddings: Embeddings
+    queries: Queries, k: int, embeddings: Embeddings, among: Ids | None = None
 ) -> tuple[Ids, npt.NDArray[np.float32]]:
-    """Find the k most similar candidates of each query among all; equal ones by id.
+    """Find the k most similar candidates of each query; equal ones by id.
 
     Memory holds a block and 2 k candidates a query, whatever the number of candidates.
 
@@ -94,6 +94,8 @@ def nearest(
         Neighbours wanted.
     embeddings
         (N, D) float16 unit vectors, in memory or memory-mapped; N is at most 2**32.
+    among
+        (n,) ascending ids of those that count; None: all.
 
     Returns
     -------
@@ -108,8 +110,13 @@ def nearest(
     starts = range(0, len(queries), _QUERIES)
     scans = [_Scan(queries[start : start + _QUERIES], k) for start in starts]
     n_rows = max(1, _NUMBERS // embeddings.shape[1])
-    for start in range(0, len(embeddings), n_rows):
-        block = _Block(start, np.array(embeddings[start : start + n_rows]))
+    for start in range(0, len(embeddings) if among is None else len(among), n_rows):
+        piece = slice(start, start + n_rows)
+        if among is None:
+            stored = np.array(embeddings[piece])
+            block = _Block(np.arange(start, start + len(stored)), stored)
+        else:
+            block = _Block(among[piece], embeddings[among[piece]])
         for scan in scans:
             scan.compare(block)
     row = 0
@@ -122,10 +129,10 @@ def nearest(
 
 
 class _Block:
-    """Consecutive candidates, in the precisions in which they are asked for."""
+    """Some candidates, by ascending ids, in the precisions in which they are asked for."""
 
-    def __init__(self, start: int, stored: Embeddings) -> None:
-        self.start = start
+    def __init__(self, ids: Ids, stored: Embeddings) -> None:
+        self.ids = ids
         self.stored = torch.from_numpy(stored)
         self._units: dict[torch.dtype, torch.Tensor] = {}
 
@@ -163,7 +170,7 @@ class _Scan:
         )
         better = steps > self.worst[rows]
         rows = rows[better]
-        keys = (steps[better].astype(np.int64) << 32) - (block.start + columns[better])
+        keys = (steps[better].astype(np.int64) << 32) - block.ids[columns[better]]
         bounds = np.flatnonzero(np.diff(rows, prepend=-1, append=-1)).tolist()
         for first, end in pairwise(bounds):
             self._keep(int(rows[first]), keys[first:end])

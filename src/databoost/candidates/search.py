@@ -112,6 +112,7 @@ def find_neighbours(
     embeddings: Embeddings,
     index: Path,
     params: SearchParams,
+    among: npt.NDArray[np.int64] | None = None,
 ) -> Neighbours:
     """Find the k nearest candidates of each query.
 
@@ -125,6 +126,9 @@ def find_neighbours(
         (N, D) float16 unit vectors of the candidates, in memory or memory-mapped.
     index
         File that :func:`build_index` wrote with the same `params`.
+    among
+        (n,) ascending ids of those that count; None: all. Annoy cannot leave any out, so with it
+        the neighbours are of all candidates.
 
     Raises
     ------
@@ -138,7 +142,7 @@ def find_neighbours(
         )
     k = min(k, len(embeddings))
     if params.method == "exact":
-        return Neighbours(*nearest(queries, k, embeddings))
+        return Neighbours(*nearest(queries, k, embeddings, among))
     found = _annoy_ids(queries, min(k + _SPARE, len(embeddings)), len(embeddings), index, params)
     ids = np.full((len(queries), k), -1, dtype=np.int64)
     similarities = np.full((len(queries), k), -np.inf, dtype=np.float32)
