@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 SOURCE = REPOSITORY / "src" / "databoost"
 #: The modules in the order in which a reader meets them; each wing is one line or more.
 ORDER = """
-    code errors labels data.files yamlfile sections params layout
+    errors code labels data.files yamlfile sections params layout
     data.tables data.tablefiles data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
     data.archives data.downloads data.sources data.datasets data.halves data.splitting
@@ -33,7 +33,7 @@ ORDER = """
     views.thumbnails views.sprites views.projection views.map_picture views.map_page
     views.sheets views.sheet_contents views.sheet_edits views.study_picture
     views.preview
-    trail provenance outcomes progress stores tracking publishing
+    trail provenance unfinished outcomes progress stores tracking publishing
     stages.ingest stages.prepare stages.audit stages.train stages.evaluate stages.candidates
     stages.boost stages.scores stages.attribute stages.map stages.report
     rounds

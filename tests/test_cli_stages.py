@@ -8,9 +8,11 @@ from click.testing import CliRunner
 from projects import REPOSITORY
 
 from databoost import cli
+from databoost.data.files import write_text
 from databoost.layout import Layout
 from databoost.params import Params
 from databoost.stages import ingest
+from databoost.unfinished import alone
 
 
 @pytest.mark.parametrize(
@@ -27,8 +29,11 @@ def test_a_stage_fails_if_its_parameters_are_edited_meanwhile(
         shutil.copy(REPOSITORY / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
 
+    unfinished = Layout(Path()).unfinished("ingest")
+
     def edited(layout: Layout, params: Params) -> None:
         assert params.synthetic.n_train == 900
+        unfinished.mkdir(parents=True)
         text = layout.params.read_text()
         assert key in text
         layout.params.write_text(text.replace(key, f"{key}1"))
@@ -36,9 +41,27 @@ def test_a_stage_fails_if_its_parameters_are_edited_meanwhile(
     monkeypatch.setattr(ingest, "ingest", edited)
     done = CliRunner().invoke(cli.main, ["ingest"])
     assert done.exit_code == (1 if line else 0)
+    assert unfinished.exists() == bool(line)  # with the old value again it is gone on with
     if line:
         message = "error: edited while ingest ran, which worked with what was there before; `dvc"
         assert done.output.startswith(message)
         assert done.output.splitlines()[1:] == [line]
     else:
         assert done.output.startswith("ingest: ")
+
+
+def test_a_stage_is_not_run_twice_at_a_time_nor_by_the_code_of_another_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ingest, "ingest", lambda *_: pytest.fail("it ran"))
+    with alone(Layout(tmp_path), "ingest"):
+        done = CliRunner().invoke(cli.main, ["ingest"])
+    assert done.exit_code == 1
+    assert done.output.startswith("error: another `databoost ingest` is at work in this project")
+    write_text(tmp_path / "src/databoost/errors.py", "# another")
+    done = CliRunner().invoke(cli.main, ["ingest"])
+    assert done.exit_code == 1
+    assert done.output.startswith("error: the databoost that is installed here is not this")

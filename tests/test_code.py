@@ -1,11 +1,14 @@
 """The digest of databoost's code changes with the parts that are named, and with no others."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from databoost import code
-from databoost.code import code_digest
+from databoost.code import check_own_code, code_digest
+from databoost.errors import DataboostError
 
 
 @pytest.fixture
@@ -52,6 +55,19 @@ def test_the_digest_is_that_of_one_process(source: Path) -> None:
 def test_a_name_that_is_no_part_of_databoost_is_no_digest(source: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.py"):
         digest("nothing")
+
+
+def test_a_project_of_other_code_is_refused(source: Path, tmp_path_factory: Any) -> None:
+    project = tmp_path_factory.mktemp("project")
+    check_own_code(project)  # one without code of its own
+    own = project / "src" / "databoost"
+    shutil.copytree(source, own)
+    check_own_code(project)
+    (own / "model" / "notes.txt").write_text("no code\n")
+    check_own_code(project)
+    (own / "model" / "loop.py").write_text("# another\n")
+    with pytest.raises(DataboostError, match=r"not this project's own.*`export PYTHONPATH=src`"):
+        check_own_code(project)
 
 
 def test_databoosts_own_parts_have_digests() -> None:

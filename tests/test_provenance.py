@@ -143,6 +143,25 @@ def test_what_is_edited_while_a_stage_runs_is_noticed(layout):
         train.changed()
 
 
+def test_code_and_weights_are_inputs_too(layout):
+    write_text(layout.params, "embedding: {weights: data/weights/encoder.onnx}\n")
+    write_text(
+        layout.pipeline,
+        "stages: {candidates: {deps: [src/a, src/b.py, data/rounds, '${embedding.weights}']}}",
+    )
+    written = [layout.root / path for path in ("src/a/b/c.py", "src/b.py", "data/rounds/r00.csv")]
+    weights = layout.root / "data/weights/encoder.onnx"
+    for path in (*written, weights):
+        write_text(path, "one")
+    inputs = EditedInputs(layout, "candidates")
+    assert inputs.changed() == []
+    for path in written:
+        write_text(path, "two")
+    assert inputs.changed() == ["src/a", "src/b.py"]
+    weights.unlink()
+    assert inputs.changed() == ["data/weights/encoder.onnx", "src/a", "src/b.py"]
+
+
 def test_without_a_pipeline_nothing_is_compared(layout):
     inputs = EditedInputs(layout, "train")
     write_text(layout.params, "train: {epochs: 1}")

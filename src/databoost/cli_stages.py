@@ -31,22 +31,27 @@ def stage_command(
     """
 
     def run(**arguments: str) -> None:
+        from databoost.code import check_own_code
         from databoost.provenance import EditedInputs
+        from databoost.unfinished import alone, forget_unfinished
 
         words = " ".join([name, *arguments.values()])
+        check_own_code(project_layout().root)
         inputs = EditedInputs(project_layout(), name)
         layout, params = open_project()
         stage: Callable[..., None] = getattr(import_module(f"databoost.stages.{name}"), name)
         for chosen in arguments.values():
             _check_round(name, chosen, params)
         started = time.monotonic()
-        stage(layout, params, *arguments.values())
-        changed = inputs.changed()
-        if changed:  # as a failure DVC does not record it
-            raise ParamsError(
-                f"edited while {words} ran, which worked with what was there before; `dvc repro` "
-                f"runs it again:{listed(changed)}"
-            )
+        with alone(layout, name, *arguments.values()):
+            stage(layout, params, *arguments.values())
+            changed = inputs.changed()
+            if changed:  # as a failure DVC does not record it
+                raise ParamsError(
+                    f"edited while {words} ran, which worked with what was there before; `dvc "
+                    f"repro` runs it again:{listed(changed)}"
+                )
+            forget_unfinished(layout, name, *arguments.values())
         click.echo(f"{words}: {time.monotonic() - started:.1f} s")
 
     example = f"databoost {name} {round_name}".rstrip()

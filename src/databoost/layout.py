@@ -153,6 +153,10 @@ class Layout:
         """What each change of the ledger by a command was, for undo: one table a change."""
         return self.state / "corrections"
 
+    def unfinished(self, stage: str, round_name: str = "") -> Path:
+        """Folder of what a stage that was interrupted goes on from."""
+        return self.state / stage / round_name
+
     @property
     def raw(self) -> Path:
         """Images as they came: ``<split>/<class>/<file>``."""

@@ -5,8 +5,10 @@ edits meanwhile would be taken for what the outputs were made with: a stage has 
 """
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from databoost.code import folder_digest
 from databoost.data.files import sha256_of
 from databoost.layout import Layout
 from databoost.params import Params
@@ -17,10 +19,14 @@ SNAPSHOT_STAGES = ("ingest", "prepare")
 #: Stages that the outputs of a round come of; `flat_params` gives their parameters.
 _ONE_FOR_ALL_ROUNDS = (*SNAPSHOT_STAGES, "candidates")
 _ONE_A_ROUND = ("boost", "train", "evaluate")
+#: How dvc.yaml names the embedder's file among a stage's inputs.
+_WEIGHTS = "${embedding.weights}"
 
 
 class EditedInputs:
-    """What people edit of a stage's inputs, as it is when this is made: parameters and ledgers.
+    """What people edit of a stage's inputs, as it is when this is made.
+
+    That is parameters, ledgers, code and the embedder's weights; what stages write is not.
 
     Without a ``dvc.yaml`` that has the stage there is nothing to compare.
     """
@@ -31,17 +37,19 @@ class EditedInputs:
         declared = document.get("stages", {}).get(stage, {})
         declared = declared.get("do", declared)
         self._keys = [str(key) for key in declared.get("params", [])]
-        edited = {
-            path.relative_to(layout.root).as_posix(): path
-            for path in (layout.corrections, layout.control)
-        }
+        ledgers = [path.relative_to(layout.root) for path in (layout.corrections, layout.control)]
+        deps = {str(dep): str(dep) for dep in declared.get("deps", [])}
+        if _WEIGHTS in deps:
+            deps[_WEIGHTS] = str(_value(read_yaml(layout.params), "embedding.weights"))
         self._files = {
-            name: path for name, path in edited.items() if name in declared.get("deps", [])
+            path: layout.root / path
+            for dep, path in deps.items()
+            if dep == _WEIGHTS or Path(path) in ledgers or Path(path).parts[0] == "src"
         }
         self._before = self._read()
 
     def changed(self) -> list[str]:
-        """List what is otherwise by now: ``train.epochs: 20 then, 100 now``, or a file's name.
+        """List what is otherwise by now: ``train.epochs: 20 then, 100 now``, or a path.
 
         Raises
         ------
@@ -56,9 +64,7 @@ class EditedInputs:
 
     def _read(self) -> dict[str, Any]:
         values = read_yaml(self._layout.params)
-        digests = {
-            name: sha256_of(path) if path.exists() else "" for name, path in self._files.items()
-        }
+        digests = {name: _digest(path) for name, path in self._files.items()}
         return {key: _value(values, key) for key in self._keys} | digests
 
 
@@ -107,6 +113,12 @@ def _differences(key: str, then: Any, now: Any) -> Iterator[str]:
             yield from _differences(f"{key}.{name}", then.get(name), now.get(name))
     elif then != now:
         yield f"{key}: {then} then, {now} now"
+
+
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        return folder_digest(path)
+    return sha256_of(path) if path.exists() else ""
 
 
 def _value(document: Any, key: str) -> Any:

@@ -22,7 +22,7 @@ from databoost.model import batches, loop, steps, training
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples, epoch_order
 from databoost.model.checkpoints import Checkpoint
-from databoost.model.training import forget_training, state_folder
+from databoost.model.training import state_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,9 +109,6 @@ def test_finished_training_is_taken_up_again_without_work(tmp_path, monkeypatch)
     first = digests(run(tmp_path / "state"), tmp_path / "first")
     monkeypatch.setattr(steps, "cross_entropy", None)
     assert digests(run(tmp_path / "state"), tmp_path / "again") == first
-    forget_training(tmp_path / "state")
-    assert not (tmp_path / "state").exists()
-    forget_training(tmp_path / "state")
 
 
 KILLED = """
@@ -229,15 +226,6 @@ def test_only_the_same_training_on_the_same_machine_is_resumed(tmp_path, monkeyp
     names.append(state_folder(tmp_path, "work", cpu, 1))
     assert len({path.name for path in names}) == len(names)
     assert [path.parent for path in names[:2]] == [tmp_path, tmp_path]
-
-
-def test_all_that_is_unfinished_in_a_place_is_forgotten(tmp_path):
-    for name in ("old", "new", "kept"):
-        (tmp_path / ("other" if name == "kept" else "place") / name).mkdir(parents=True)
-    for _ in range(2):
-        forget_training(tmp_path / "place")
-    assert [path.name for path in tmp_path.rglob("*/*")] == ["kept"]
-    forget_training(tmp_path / "nowhere")
 
 
 def test_lone_last_image_joins_the_batch_before_where_batch_norm_needs_two(tmp_path, monkeypatch):

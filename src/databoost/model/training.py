@@ -59,8 +59,8 @@ def train_model(
     classes
         Labels in the order of the logits.
     state
-        Folder of this training alone, for checkpoints of unfinished work. It is removed by
-        :func:`forget_training` once the result is safe.
+        Folder of this training alone, for checkpoints of unfinished work. It is left to the caller
+        to remove, once the result is safe.
     title
         Name on the progress bar.
     callbacks
@@ -134,18 +134,13 @@ def state_folder(folder: Path, work: str, device: torch.device, threads: int) ->
     return folder / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
-def forget_training(folder: Path) -> None:
-    """Remove what is unfinished in a folder: of this code and these settings, and of any before."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _unfinished(state: Path) -> Path | None:
     """Give the checkpoint to resume; None if there is none, or only what cannot be read."""
     try:
         for path in _checkpoints(state):
             load_tensors(path)
     except WeightsError:
-        forget_training(state)
+        shutil.rmtree(state, ignore_errors=True)
         return None
     return state / "last.ckpt"
 

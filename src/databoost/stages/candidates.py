@@ -1,7 +1,6 @@
 """``candidates``: r00's training images -> recipes, embeddings and the index."""
 
 import os
-import shutil
 
 import pandas as pd
 import torch
@@ -32,7 +31,9 @@ _WORKERS_A_GPU = 16
 
 
 def candidates(layout: Layout, params: Params) -> None:
-    """Run the stage.
+    """Run the stage; finished shards of a killed run are not made again.
+
+    They are left to :func:`~databoost.unfinished.forget_unfinished`.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def candidates(layout: Layout, params: Params) -> None:
     settings = pick_precision(params.embedding, device)
     weights = layout.root / settings.weights
     embedder = load_embedder(settings, layout.root, device)
-    state = layout.state / "candidates" / work_key(recipes, weights, settings, device)
+    state = layout.unfinished("candidates") / work_key(recipes, weights, settings, device)
     engine = _engine(layout, params, settings, embedder, device)
     embed_candidates(shards, embedder.dimension, engine, state)
     with whole_folder(layout.candidates) as part:
@@ -63,8 +64,6 @@ def candidates(layout: Layout, params: Params) -> None:
         embeddings = part / layout.embeddings.name
         write_embeddings(embeddings, shards, embedder.dimension, state)
         build_index(load_embeddings(embeddings), part / layout.index.name, params.search)
-    # Together with what was left unfinished of other work, by settings or code that are no more.
-    shutil.rmtree(state.parent, ignore_errors=True)
     print(
         f"{len(recipes):,} candidates of {len(rows):,} training images, {embedder.dimension} "
         f"dimensions, search: {params.search.method}"

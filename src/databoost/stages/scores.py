@@ -25,7 +25,7 @@ from databoost.data.tables import SCORES
 from databoost.layout import Layout
 from databoost.model.batches import Examples
 from databoost.model.processor import pick_device
-from databoost.model.training import forget_training, state_folder
+from databoost.model.training import state_folder
 from databoost.params import Params
 
 _SHOWN = 10
@@ -35,7 +35,10 @@ _KERNEL_FOLDS = 10
 
 
 def scores(layout: Layout, params: Params) -> None:
-    """Run the stage; finished folds of a killed run are not trained again."""
+    """Run the stage; finished folds of a killed run are not trained again.
+
+    They are left to :func:`~databoost.unfinished.forget_unfinished`.
+    """
     here = layout.round("r00")
     manifest = read_manifest(here.manifest, here.dataset)
     classes = read_classes(layout.classes)
@@ -47,7 +50,7 @@ def scores(layout: Layout, params: Params) -> None:
     code = code_digest("audit", "stages.scores")
     work = here.manifest.read_text(encoding="utf-8") + json.dumps([settings, classes, code])
     device = pick_device(params.train)
-    state = state_folder(layout.state / "scores", work, device, params.train.threads)
+    state = state_folder(layout.unfinished("scores"), work, device, params.train.threads)
     folds = cross_validate(
         examples, len(classes), params.model, params.scores, state,
         device=device, groups=groups, progress=True,
@@ -62,7 +65,6 @@ def scores(layout: Layout, params: Params) -> None:
     is_judged &= is_label_seen(labels, dealt)
     table = score_labels(manifest, classes, averaged, kernel, similarity, is_judged)
     write_table(layout.scores, table, SCORES)
-    forget_training(layout.state / "scores")
     print(summary(table))
     if not is_judged.all():
         print(_unjudged(manifest["label"][~is_judged]))

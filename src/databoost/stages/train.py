@@ -24,7 +24,7 @@ from databoost.layout import Layout, RoundLayout
 from databoost.model.batches import Examples
 from databoost.model.checkpoints import save_checkpoint
 from databoost.model.processor import pick_device
-from databoost.model.training import Trained, forget_training, state_folder, train_model
+from databoost.model.training import Trained, state_folder, train_model
 from databoost.params import Params, round_name, round_number
 
 #: Parts of databoost that say which images are trained on, and under which labels.
@@ -35,7 +35,9 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
     """Run the stage for the round `name`.
 
     A snapshot that an earlier round was trained on already (nothing was added) is not trained on
-    again: that round's model is taken over. `callbacks` are Lightning's, for those who look on.
+    again: that round's model is taken over. What a training is resumed from is left to
+    :func:`~databoost.unfinished.forget_unfinished`. `callbacks` are Lightning's, for those who look
+    on.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
         If ``boost.mine_on`` leaves no validation image to pick the epoch on, or the training's
         parameters do not fit (see :func:`~databoost.model.training.train_model`).
     """
-    here, unfinished = layout.round(name), layout.state / "training" / name
+    here = layout.round(name)
     manifest = read_manifest(here.manifest, here.dataset)
     classes = read_classes(layout.classes)
     key = training_key(here.manifest, params, classes)
@@ -51,11 +53,11 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
     if twin:
         with whole_folder(here.model) as part:
             shutil.copytree(twin.model, part, dirs_exist_ok=True)
-        forget_training(unfinished)
         print(f"{name}: nothing was added since {twin.name}; its model is taken over")
         return
     device = pick_device(params.train)
-    state = state_folder(unfinished, f"{key} {code_digest(*_CODE)}", device, params.train.threads)
+    work = f"{key} {code_digest(*_CODE)}"
+    state = state_folder(layout.unfinished("train", name), work, device, params.train.threads)
     trained = train_model(
         _examples(manifest, "train", here, params, classes),
         _examples(manifest, "val", here, params, classes),
@@ -67,7 +69,6 @@ def train(layout: Layout, params: Params, name: str, callbacks: Sequence[Callbac
         callbacks=callbacks,
     )
     _write(here, trained, key)
-    forget_training(unfinished)
 
 
 def training_key(manifest: Path, params: Params, classes: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from databoost.stages.train import train
 from databoost.study.jobs import Job
 from databoost.study.late import LateWeights, judge_late_epochs
 from databoost.study.plan import FIRST, ROUNDS
+from databoost.unfinished import forget_unfinished
 
 #: What a later round reads of an earlier one.
 _READ_LATER = ("manifest", "dataset", "additions", "boost", "model", "late", "evaluation")
@@ -104,6 +105,7 @@ def _train_and_evaluate(job: Job) -> None:
         classes = read_classes(job.layout.classes)
         looking_on = LateWeights(folder, job.params, classes)
         train(job.layout, job.params, job.round, callbacks=[looking_on])
+    forget_unfinished(job.layout, "train", job.round)
     judge_late_epochs(job.layout, job.params, job.round)
     if not here.evaluation.exists():
         evaluate(job.layout, job.params, job.round, is_logged=False)
@@ -115,6 +117,7 @@ def _embed(root: Path, start: Path, owner: Path, params: Params) -> None:
     _link(layout.ingest, Layout(start).ingest)
     _link(layout.round("r00").root.parent, Layout(owner).round("r00").root.parent)
     candidates(layout, params)
+    forget_unfinished(layout, "candidates")
 
 
 def _link_start(job: Job) -> None:
