@@ -1,6 +1,7 @@
 """From the sheet to a corrected dataset and back, as a person goes."""
 
 import errno
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -105,6 +106,15 @@ def fill(edits: dict[str, tuple[str, ...]], path: Path = SHEET_FILE) -> None:
     book.save(path)
 
 
+def evaluate_again(layout: Layout) -> None:
+    """Let the evaluation of r00 be of its manifest, as `evaluate` would write it."""
+    sheet = read_table(layout.round("r00").sheet, SHEET)
+    manifest = read_table(layout.round("r00").manifest, MANIFEST).set_index("image_id")
+    sheet = sheet[sheet["image_id"].isin(manifest.index)]
+    known = {column: sheet["image_id"].map(manifest[column]) for column in ("label", "path")}
+    write_table(layout.round("r00").sheet, sheet.assign(**known), SHEET)
+
+
 def test_a_sheet_of_the_worst_leaves_the_others_out(layout: Layout) -> None:
     told("sheet", "r00")
     worst = [row["image_id"] for row in cells()][:5]
@@ -161,7 +171,8 @@ def test_from_the_sheet_to_a_corrected_dataset_and_back(layout: Layout) -> None:
     was, now = (sha256_of(path)[:12] for path in (Path("before.csv"), layout.round("r00").manifest))
     assert refusal("corrections", "import", "sheets/r00.xlsx") == (
         f"sheets/r00.xlsx is a sheet of another snapshot of r00 ({was}) than lies here ({now}); "
-        "make a new one with `databoost sheet r00`"
+        "`databoost sheet r00 --overwrite -o sheets/r00.xlsx` makes it anew; copy it first for "
+        "what you judged"
     )
     assert told("corrections", "undo", "--last")[-1] == "0 added, 0 changed, 3 removed"
     assert layout.corrections.read_text() == HEADER
@@ -183,13 +194,8 @@ def test_importing_twice_changes_nothing_the_second_time(layout: Layout) -> None
 def test_a_relabel_back_takes_the_line_out(layout: Layout) -> None:
     a = ids(layout)[0]
     write_text(layout.corrections, f"{HEADER}{a},relabel,7,wrong\n")
-    params = read_params(layout.params)
-    prepare(layout, params)
-    sheet = read_table(layout.round("r00").sheet, SHEET)
-    manifest = read_table(layout.round("r00").manifest, MANIFEST).set_index("image_id")
-    for column in ("label", "path"):  # as `evaluate` would write it
-        sheet[column] = sheet["image_id"].map(manifest[column])
-    write_table(layout.round("r00").sheet, sheet, SHEET)
+    prepare(layout, read_params(layout.params))
+    evaluate_again(layout)
     told("sheet", "r00")
     (row,) = (row for row in cells() if row["image_id"] == a)
     assert (row["label"], row["correction"]) == ("7", "relabel 7 (wrong)")
@@ -465,13 +471,17 @@ def test_undo_of_lines_that_were_edited_since_is_refused(layout: Layout) -> None
     write_text(layout.corrections, f"{HEADER}{a},relabel,7,\n")
     assert f"{a}: was no line, is relabel 7" in refusal("corrections", "undo", "--last")
     write_text(layout.corrections, f"{HEADER}{a},delete,,\n")  # undone by hand
-    assert refusal("corrections", "undo", "--last").startswith("no import or undo is left")
+    said = refusal("corrections", "undo", "--last")
+    assert said.startswith("the last import or undo is not in data/corrections.csv; nothing was")
+    assert "; if it is taken back already, delete .databoost/corrections/00001.csv, and" in said
+    assert Path(".databoost/corrections/00001.csv").exists()
 
 
 def test_undo_wants_one_thing_that_is_there(layout: Layout) -> None:
-    for arguments in ([], ["abc", "--last"]):
-        assert refusal("corrections", "undo", *arguments).startswith(
-            "name the images to take back, or --last: one of the two"
+    for arguments in ([], ["abc", "--last"], ["--gone", "abc"], ["--last", "--gone"]):
+        assert refusal("corrections", "undo", *arguments) == (
+            "name the images to take back, or --last, or --gone: one of the three; `databoost "
+            "corrections list` shows the ids"
         )
     assert refusal("corrections", "undo", "abc") == (
         "data/corrections.csv has no line for 1 image(s); `databoost corrections list` shows all:"
@@ -486,11 +496,45 @@ def test_an_image_that_is_no_longer_among_the_raw_ones_is_refused(layout: Layout
     lines = layout.raw_index.read_text().splitlines(keepends=True)
     layout.raw_index.write_text("".join(line for line in lines if a not in line))
     assert refusal("corrections", "import", "sheets/r00.xlsx") == (
-        f"data/corrections.csv has 1 bad line(s):\n  - line 2: no image has the id '{a}'; "
-        f"if it is gone for good, `databoost corrections undo {a}` takes its lines out"
+        "1 image(s) are no longer among the raw images; `dvc repro`, and make a new sheet:"
+        f"\n  - {a}"
     )
     assert layout.corrections.read_text() == HEADER
-    assert not layout.corrections.with_name("corrections.csv.new").exists()
+
+
+def test_an_import_that_stale_lines_block_is_free_by_one_command(layout: Layout) -> None:
+    told("sheet", "r00")
+    a, b, c = ids(layout)[:3]
+    fill({c: ("delete",)})
+    write_text(layout.corrections, f"{HEADER}{a},delete,,\n{b},move,val,\n")
+    lines = layout.raw_index.read_text().splitlines(keepends=True)
+    layout.raw_index.write_text("".join(line for line in lines if a not in line and b not in line))
+    assert refusal("corrections", "import", "sheets/r00.xlsx") == (
+        f"data/corrections.csv has 2 bad line(s):\n  - line 2: no image has the id '{a}'\n"
+        f"  - line 3: no image has the id '{b}'\nif images are gone for good, `databoost "
+        "corrections undo --gone` takes out all their lines, `undo ID` those of one"
+    )
+    taken = [f"removed  {a}  delete", f"removed  {b}  move val", "0 added, 0 changed, 2 removed"]
+    assert told("corrections", "undo", "--gone") == taken
+    assert told("corrections", "undo", "--last")[-1] == "2 added, 0 changed, 0 removed"
+    assert told("corrections", "undo", "--gone") == taken
+    assert told("corrections", "undo", "--gone") == ["0 added, 0 changed, 0 removed"]
+    assert told("corrections", "import", "sheets/r00.xlsx")[0] == f"added    {c}  delete"
+    assert layout.corrections.read_text() == f"{HEADER}{c},delete,,\n"
+
+
+def test_the_command_that_a_sheet_of_another_snapshot_is_refused_with_makes_it_anew(
+    layout: Layout,
+) -> None:
+    told("sheet", "r00", "-o", "my sheet.xlsx")
+    write_text(layout.corrections, f"{HEADER}{ids(layout)[0]},delete,,\n")
+    prepare(layout, read_params(layout.params))
+    said = refusal("corrections", "import", "my sheet.xlsx")
+    command = said.split("`")[1]
+    assert command == "databoost sheet r00 --overwrite -o 'my sheet.xlsx'"
+    evaluate_again(layout)
+    told(*shlex.split(command)[1:])
+    assert told("corrections", "import", "my sheet.xlsx") == ["0 added, 0 changed, 0 removed"]
 
 
 def test_rounds_differ_by_what_was_added(layout: Layout) -> None:
@@ -507,6 +551,15 @@ def test_rounds_differ_by_what_was_added(layout: Layout) -> None:
 def test_every_command_explains_itself_by_an_example(command: str) -> None:
     _, _, examples = databoost("corrections", command, "--help").stdout.partition("Example")
     assert f"  databoost corrections {command}" in examples
+
+
+def test_import_says_when_a_line_is_taken_out() -> None:
+    words = " ".join(databoost("corrections", "import", "--help").stdout.split())
+    assert (
+        "relabel to the class that an image was given as takes its line out, and so does move to "
+        "the split that it was given in, unless split.strategy draws the splits anew: then the "
+        "line keeps it there."
+    ) in words
 
 
 @pytest.mark.skipif(shutil.which("soffice") is None, reason="LibreOffice is not installed")

@@ -7,16 +7,15 @@ import pandas as pd
 import pytest
 
 from databoost.data.tables import CORRECTIONS, RAW_INDEX
-from databoost.errors import CorrectionError
 from databoost.ledger_edits import (
     Change,
     Correction,
     Edit,
     backwards,
     changes_by,
-    check_unchanged,
     corrections_of,
     rewritten,
+    with_rows,
 )
 
 RAW = RAW_INDEX.frame(
@@ -170,17 +169,24 @@ def test_a_lone_carriage_return_stays_within_its_cell() -> None:
     assert rows[1] == ["b", "delete", "", "one\rtwo"]
 
 
-def test_a_change_of_lines_that_were_edited_since_is_refused() -> None:
-    now = ledger(("a", RELABEL_V))
-    check_unchanged(now, [Change("a", (RELABEL_V,), ())])
-    with pytest.raises(CorrectionError, match=r"for 2 image\(s\)") as caught:
-        check_unchanged(now, [Change("a", (), (DELETE,)), Change("b", (DELETE,), ())])
-    assert str(caught.value).splitlines()[1:3] == [
-        "  - a: was no line, is relabel v",
-        "  - b: was delete, is no line",
-    ]
+def test_rows_of_the_lines_before_are_found() -> None:
+    text = '\n who, image_id,action ,value,reason\nme,a, relabel,v,"x,"\n,,,,\nyou,a,relabel,v,y\n'
+    reason = Correction("relabel", "v", "x,")
+    (change,) = with_rows(text, [Change("a", (reason,), (DELETE,))])
+    assert change == Change("a", (reason,), (DELETE,))
+    assert change.before[0].row == (
+        ("who", "me"), ("image_id", "a"), ("action", " relabel"), ("value", "v"), ("reason", "x,"),
+    )  # fmt: skip
+    assert change.after[0].row == ()
 
 
 def test_lines_are_grouped_by_image() -> None:
     grouped = corrections_of(ledger(("a", RELABEL_V), ("b", DELETE), ("a", MOVE_VAL)))
     assert grouped == {"a": (MOVE_VAL, RELABEL_V), "b": (DELETE,)}
+
+
+def test_of_lines_that_say_the_same_the_first_counts() -> None:
+    mine, theirs = (Correction("relabel", "v", reason) for reason in ("mine", "theirs"))
+    other = Correction("relabel", "i", "mine")
+    assert corrections_of(ledger(("a", mine), ("a", theirs))) == {"a": (mine,)}
+    assert corrections_of(ledger(("a", theirs), ("a", other))) == {"a": (theirs, other)}

@@ -115,9 +115,11 @@ def import_sheet(path: Path, *, dry_run: bool) -> None:
 
     All of them are taken over, or none.
 
-    keep withdraws the lines that came after the sheet was made, and leaves the others; relabel or
-    move to what an image was given as takes its line out; delete takes the place of other lines.
-    Rows without an action stay as they are. The sheet may have been sorted and filtered.
+    keep withdraws the lines that came after the sheet was made, and leaves the others; delete
+    takes the place of other lines. relabel to the class that an image was given as takes its line
+    out, and so does move to the split that it was given in, unless split.strategy draws the splits
+    anew: then the line keeps it there. Rows without an action stay as they are. The sheet may have
+    been sorted and filtered.
 
     \b
     Examples:
@@ -170,26 +172,34 @@ def list_corrections() -> None:
 
 @corrections.command()
 @click.argument("image_ids", metavar="[ID]...", nargs=-1)
-@click.option("--last", is_flag=True, help="Take back the last import, or the last undo of ids.")
-def undo(image_ids: tuple[str, ...], *, last: bool) -> None:
+@click.option("--last", is_flag=True, help="Take back the last import or undo.")
+@click.option("--gone", is_flag=True, help="Take out the lines of all images that are gone.")
+def undo(image_ids: tuple[str, ...], *, last: bool, gone: bool) -> None:
     """Take corrections back.
 
-    Either every line of the images named, or with --last the last change by a command.
+    Either every line of the images named; or with --last the last change by a command; or with
+    --gone every line whose image is no longer among the raw images.
 
     \b
     Examples:
       databoost corrections undo 0af255a41ffbc91b
       databoost corrections undo --last
+      databoost corrections undo --gone
     """
-    from databoost.ledger_history import undo_images, undo_last
+    from databoost.ledger_history import undo_gone, undo_images, undo_last
 
     layout, _ = open_project()
-    if last == bool(image_ids):
+    if [bool(image_ids), last, gone].count(True) != 1:
         raise CorrectionError(
-            "name the images to take back, or --last: one of the two; `databoost corrections list` "
-            "shows the ids"
+            "name the images to take back, or --last, or --gone: one of the three; `databoost "
+            "corrections list` shows the ids"
         )
-    _tell(undo_last(layout) if last else undo_images(layout, list(image_ids)))
+    if last:
+        _tell(undo_last(layout))
+    elif gone:
+        _tell(undo_gone(layout))
+    else:
+        _tell(undo_images(layout, list(image_ids)))
 
 
 @corrections.command()
@@ -229,6 +239,7 @@ def _manifest(layout: "Layout", name: str) -> "pd.DataFrame":
 def _check_snapshot(layout: "Layout", path: Path, round_name: str, snapshot: str) -> None:
     from databoost.data.files import sha256_of
     from databoost.params import round_number
+    from databoost.views.sheet_edits import how_to_renew
 
     round_number(round_name)  # a sheet names no path
     manifest = layout.round(round_name).manifest
@@ -240,7 +251,7 @@ def _check_snapshot(layout: "Layout", path: Path, round_name: str, snapshot: str
     if sha256_of(manifest) != snapshot:
         raise CorrectionError(
             f"{path} is a sheet of another snapshot of {round_name} ({snapshot[:12]}) than lies "
-            f"here ({sha256_of(manifest)[:12]}); make a new one with `databoost sheet {round_name}`"
+            f"here ({sha256_of(manifest)[:12]}); {how_to_renew(path, round_name)}"
         )
 
 

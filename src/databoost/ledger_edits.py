@@ -7,11 +7,11 @@ what a person is shown are all the same list of changes, once forwards and once 
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from databoost.errors import CorrectionError, listed
+from databoost.labels import canonical_label
 from databoost.layout import SNAPSHOT_SPLITS
 
 #: What a person may choose in a sheet; ``keep`` leaves an image as the sheet shows it.
@@ -22,11 +22,21 @@ _MARK = "\ufeff"
 
 @dataclass(frozen=True)
 class Correction:
-    """One line of the ledger without its image."""
+    """One line of the ledger without its image.
+
+    Attributes
+    ----------
+    action, value, reason
+        Its cells, stripped.
+    row
+        What the whole line holds, further columns too: header and cell of each; empty if nobody
+        asked (see :func:`with_rows`). Two lines are equal whatever their rows.
+    """
 
     action: str
     value: str
     reason: str
+    row: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         """Write it for a person: ``relabel ii (two strokes)``."""
@@ -64,12 +74,15 @@ class Edit:
 
 
 def corrections_of(ledger: pd.DataFrame) -> dict[str, tuple[Correction, ...]]:
-    """Group the ledger's lines by image; those of one image are ordered by action."""
-    found: dict[str, tuple[Correction, ...]] = {}
+    """Group the ledger's lines by image; those of one image are ordered by action.
+
+    Of lines that say the same, as a merge of two branches leaves them, the first counts.
+    """
+    found: dict[str, dict[tuple[str, str], Correction]] = {}
     for image_id, *cells in zip(*(ledger[column] for column in _COLUMNS), strict=True):
         line = Correction(*(cell.strip() for cell in cells))
-        found[image_id] = _ordered((*found.get(image_id, ()), line))
-    return found
+        found.setdefault(image_id, {}).setdefault((line.action, line.value), line)
+    return {image_id: _ordered(lines.values()) for image_id, lines in found.items()}
 
 
 def changes_by(
@@ -133,66 +146,73 @@ def rewritten(text: str, changes: Iterable[Change]) -> str:
     """Apply changes to the text of the ledger.
 
     Other lines, blank lines, the line ends and a byte order mark stay, and so do further columns:
-    a line that takes the place of others of its image has theirs.
+    a line that takes the place of others of its image has theirs, and one that comes back with its
+    row has its own. Of lines that say the same, one is left.
 
     Parameters
     ----------
     text
         A ledger with a header row, or nothing.
     changes
-        Their ``before`` need not be what the text holds; see :func:`check_unchanged`.
+        Their ``before`` need not be what the text holds.
     """
     mark = _MARK if text.startswith(_MARK) else ""
     newline = "\r\n" if "\r\n" in text else "\n"
-    rows = list(csv.reader(io.StringIO(text.removeprefix(_MARK), newline=""), strict=True))
-    if not any(cell.strip() for row in rows for cell in row):
-        rows = [list(_COLUMNS)]
-    first = next(number for number, row in enumerate(rows) if any(cell.strip() for cell in row))
-    header = [name.strip() for name in rows[first]]
+    kept, rows = _parsed(text)
+    header = [name.strip() for name in kept[-1]]
     place = {column: header.index(column) for column in _COLUMNS}
     left = {change.image_id: list(change.after) for change in changes}
-    kept = rows[: first + 1]
     dropped: dict[str, list[list[str]]] = {}
-    for row in rows[first + 1 :]:
-        image_id = row[place["image_id"]].strip() if len(row) == len(header) else ""
-        if image_id not in left:
+    for row in rows:
+        if _is_blank(row) or row[place["image_id"]].strip() not in left:
             kept.append(row)
             continue
-        action = row[place["action"]].strip()
+        image_id, action = row[place["image_id"]].strip(), row[place["action"]].strip()
         line = next((line for line in left[image_id] if line.action == action), None)
         if line is not None:
             left[image_id].remove(line)
             kept.append(_row(row, place, image_id, line))
         else:
             dropped.setdefault(image_id, []).append(row)
-    while not any(cell.strip() for cell in kept[-1]):  # new lines follow the last one
+    while _is_blank(kept[-1]):  # new lines follow the last one
         kept.pop()
     for image_id, lines in left.items():
         like = dropped.get(image_id, [[""] * len(header)])
         like += like[-1:] * len(lines)
-        kept += [_row(row, place, image_id, line) for row, line in zip(like, lines, strict=False)]
+        kept += [
+            _own_row(line, header) if line.row else _row(row, place, image_id, line)
+            for row, line in zip(like, lines, strict=False)
+        ]
     return mark + _text(kept, newline)
 
 
-def check_unchanged(ledger: pd.DataFrame, changes: Iterable[Change]) -> None:
-    """Refuse changes whose images have other lines by now.
+def with_rows(text: str, changes: Iterable[Change]) -> list[Change]:
+    """Give the changes with the rows of the lines before, so that going back restores them.
 
-    Raises
-    ------
-    CorrectionError
-        Once, listing every such image with its lines then and now.
+    Parameters
+    ----------
+    text
+        The ledger before the changes.
     """
-    lines = corrections_of(ledger)
-    problems = [
-        f"{change.image_id}: was {_told(change.before)}, is {_told(now)}"
-        for change in changes
-        if (now := lines.get(change.image_id, ())) != change.before
-    ]
-    if problems:
-        raise CorrectionError(
-            f"data/corrections.csv was edited since, for {len(problems)} image(s) of that change:"
-            f"{listed(problems)}\n`databoost corrections undo ID` takes out the lines of an image"
+    head, rows = _parsed(text)
+    header = [name.strip() for name in head[-1]]
+    place = {column: header.index(column) for column in _COLUMNS}
+    found: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {}
+    for row in rows:
+        if not _is_blank(row):
+            image_id, action, value, _ = (row[place[column]].strip() for column in _COLUMNS)
+            key = (image_id, action, canonical_label(value))
+            found.setdefault(key, tuple(zip(header, row, strict=True)))
+    return [
+        replace(
+            change,
+            before=tuple(
+                replace(line, row=found[change.image_id, line.action, line.value])
+                for line in change.before
+            ),
         )
+        for change in changes
+    ]
 
 
 def backwards(changes: Iterable[Change]) -> list[Change]:
@@ -233,6 +253,27 @@ def _ordered(lines: Iterable[Correction]) -> tuple[Correction, ...]:
     return tuple(sorted(lines, key=lambda line: line.action))
 
 
+def _parsed(text: str) -> tuple[list[list[str]], list[list[str]]]:
+    """Split the ledger into its rows up to the header, and those below."""
+    rows = list(csv.reader(io.StringIO(text.removeprefix(_MARK), newline=""), strict=True))
+    if all(map(_is_blank, rows)):
+        rows = [list(_COLUMNS)]
+    first = next(number for number, row in enumerate(rows) if not _is_blank(row))
+    return rows[: first + 1], rows[first + 1 :]
+
+
+def _is_blank(row: list[str]) -> bool:
+    return not any(cell.strip() for cell in row)
+
+
+def _own_row(line: Correction, header: list[str]) -> list[str]:
+    """Give the row that a line had, by column where the ledger has other columns by now."""
+    cells = dict(line.row)
+    if [name for name, _ in line.row] == header:  # two columns may be called alike
+        return [cell for _, cell in line.row]
+    return [cells.get(name, "") for name in header]
+
+
 def _row(row: list[str], place: dict[str, int], image_id: str, line: Correction) -> list[str]:
     cells = list(row)
     values = (image_id, line.action, line.value, line.reason)
@@ -251,7 +292,3 @@ def _text(rows: list[list[str]], newline: str) -> str:
     else:
         csv.writer(stream, lineterminator=newline).writerows(rows)
     return stream.getvalue()
-
-
-def _told(lines: tuple[Correction, ...]) -> str:
-    return ", ".join(map(str, lines)) or "no line"

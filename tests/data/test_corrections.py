@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from databoost.data.corrections import apply_corrections, read_corrections
+from databoost.data.corrections import apply_corrections, is_gone, read_corrections
 from databoost.data.tables import CORRECTIONS, RAW_INDEX
 from databoost.errors import CorrectionError, TableError
 
@@ -19,7 +19,10 @@ IMAGES = RAW_INDEX.frame(
     }
 )
 
-GONE = "if it is gone for good, `databoost corrections undo %s` takes its lines out"
+GONE = (
+    "\nif images are gone for good, `databoost corrections undo --gone` takes out all their lines, "
+    "`undo ID` those of one"
+)
 
 
 def ledger(*lines: str) -> pd.DataFrame:
@@ -131,27 +134,42 @@ def test_all_bad_lines_are_one_error() -> None:
     assert problems(
         "zz relabel i", "a relabel iv", "b remove", "c move test", "d delete yes", "h delete"
     ) == [
-        f"line 2: no image has the id 'zz'; {GONE % 'zz'}",
+        "line 2: no image has the id 'zz'",
         "line 3, image a: relabel to 'iv'; allowed: i, ii, v",
         "line 4, image b: action is 'remove'; allowed are relabel, delete, move",
         "line 5, image c: move to 'test'; allowed: train, val",
         "line 6, image d: delete to 'yes'; allowed: nothing",
-        "line 7: image h is held out and never corrected",
+        f"line 7: image h is held out and never corrected{GONE}",
     ]
 
 
 def test_contradicting_lines_are_refused() -> None:
     assert problems(
-        "a relabel ii", "b delete", "a relabel v", "b move val", "c delete", "c delete"
+        "a relabel ii", "b delete", "a relabel v", "b move val", "c delete", "a relabel ii"
     ) == [
-        "lines 2, 4: image a is corrected more than one way",
+        "lines 2, 4, 7: image a is corrected more than one way",
         "lines 3, 5: image b is corrected more than one way",
-        "lines 6, 7: image c is corrected more than one way",
+    ]
+
+
+def test_lines_that_say_the_same_contradict_nothing() -> None:
+    once = ledger("a relabel v", "b move val", "c delete")
+    merged = pd.concat([once, once.assign(reason="another")], ignore_index=True)
+    corrected = apply_corrections(IMAGES, merged, CLASSES)
+    pd.testing.assert_frame_equal(corrected, apply_corrections(IMAGES, once, CLASSES))
+
+
+def test_the_way_out_is_told_only_if_images_are_gone() -> None:
+    assert problems("h delete") == ["line 2: image h is held out and never corrected"]
+    assert is_gone(IMAGES, ledger("h delete", "zz delete", "a delete")).to_list() == [
+        False,
+        True,
+        False,
     ]
 
 
 def test_a_line_may_have_several_faults() -> None:
     assert problems("zz fly") == [
-        f"line 2: no image has the id 'zz'; {GONE % 'zz'}",
-        "line 2, image zz: action is 'fly'; allowed are relabel, delete, move",
+        "line 2: no image has the id 'zz'",
+        f"line 2, image zz: action is 'fly'; allowed are relabel, delete, move{GONE}",
     ]

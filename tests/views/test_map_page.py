@@ -266,14 +266,14 @@ def test_hover_lasso_and_search_work_in_a_browser(tmp_path: Path, width: int) ->
     assert told["thumb"] == 1
     assert told["lasso"] == [f"{number:016x}" for number in range(6)]
     assert told["saved"].endswith("".join(f"{number:016x}\n" for number in range(6)))
-    assert told["command"] == "databoost sheet r00 --ids ~/Downloads/ids.txt"
+    assert told["command"] == "databoost sheet r00 --ids ~/Downloads/ids.txt -o sheets/lasso.xlsx"
     assert "in the project's folder" in told["where"]
     assert told["modes"] == [
         "split", "class", "round", "correctness (r01)", "change from r00 to r01", "label score",
     ]  # fmt: skip
     assert told["shown"] == "5 of 9 images"
     assert told["found"] == f"{8:016x}"
-    assert told["round"] == "databoost sheet r01 --ids ~/Downloads/ids.txt"
+    assert told["round"] == "databoost sheet r01 --ids ~/Downloads/ids.txt -o sheets/lasso.xlsx"
     assert told["lost"] == "not on this map: nothing"
     assert told["legend"] == ODD
     assert told["wide"]

@@ -18,6 +18,10 @@ from databoost.labels import canonical_label
 from databoost.layout import SNAPSHOT_SPLITS
 
 ACTIONS = ("relabel", "delete", "move")
+_GONE = (
+    "\nif images are gone for good, `databoost corrections undo --gone` takes out all their lines, "
+    "`undo ID` those of one"
+)
 
 
 def read_corrections(path: Path) -> pd.DataFrame:
@@ -66,7 +70,7 @@ def apply_corrections(
     ------
     CorrectionError
         Once, listing every line that names an unknown image, action, class or split, and every
-        image with contradicting lines.
+        image with contradicting lines. Lines of one action and value contradict nothing.
     """
     check_corrections(images, ledger, classes)
     corrected = images.copy()
@@ -90,9 +94,21 @@ def check_corrections(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[
     """
     problems = _problems(images, ledger, classes)
     if problems:
+        hint = _GONE if is_gone(images, ledger).any() else ""
         raise CorrectionError(
-            f"data/corrections.csv has {len(problems)} bad line(s):{listed(problems)}"
+            f"data/corrections.csv has {len(problems)} bad line(s):{listed(problems)}{hint}"
         )
+
+
+def is_gone(images: pd.DataFrame, ledger: pd.DataFrame) -> pd.Series:
+    """Tell which lines of the ledger name no image that there is, held out or not; one truth each.
+
+    Parameters
+    ----------
+    images
+        Rows with at least ``image_id``.
+    """
+    return ~ledger["image_id"].isin(images["image_id"])
 
 
 def _is_blank(path: Path) -> bool:
@@ -121,10 +137,7 @@ def _problems(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]) ->
         if image_id in heldout:
             problems.append(f"line {number}: image {image_id} is held out and never corrected")
         elif image_id not in known:
-            problems.append(
-                f"line {number}: no image has the id {image_id!r}; if it is gone for good, "
-                f"`databoost corrections undo {image_id}` takes its lines out"
-            )
+            problems.append(f"line {number}: no image has the id {image_id!r}")
         if action not in ACTIONS:
             problems.append(
                 f"line {number}, image {image_id}: action is {action!r}; "
@@ -136,7 +149,7 @@ def _problems(images: pd.DataFrame, ledger: pd.DataFrame, classes: list[str]) ->
                 f"line {number}, image {image_id}: {action} to {value!r}; allowed: {choices}"
             )
     for image_id, chosen in sorted(ledger.groupby("image_id"), key=lambda pair: str(pair[0])):
-        actions = list(chosen["action"])
+        actions = list(chosen.drop_duplicates(["action", "value"])["action"])
         if len(actions) != len(set(actions)) or ("delete" in actions and len(actions) > 1):
             numbers = ", ".join(map(str, chosen.index))
             problems.append(f"lines {numbers}: image {image_id!s} is corrected more than one way")

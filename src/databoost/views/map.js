@@ -193,7 +193,7 @@
     at("list").value = text;
     at("save").href = `data:text/plain;charset=utf-8,${encodeURIComponent(text)}`;
     const round = chosen.some(added) ? last : data.rounds[0];
-    at("command").textContent = `databoost sheet ${round} --ids ~/Downloads/ids.txt`;
+    at("command").textContent = `databoost sheet ${round} --ids ~/Downloads/ids.txt -o sheets/lasso.xlsx`;
     const kept = chosen.filter((i) => heldout[i]).length;
     at("heldout").hidden = !kept;
     at("heldout").textContent = `${kept} of them held out (test, label book): no stage learns from these, and no sheet holds them.`;

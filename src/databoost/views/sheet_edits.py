@@ -6,6 +6,7 @@ wrong place is refused, not lost. All problems are told at once.
 """
 
 import re
+import shlex
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,6 +141,16 @@ def loose_notes(sheet: FilledSheet) -> int:
     )
 
 
+def how_to_renew(path: Path, round_name: str) -> str:
+    """Say how to make a new sheet in the place of one that cannot be imported.
+
+    >>> how_to_renew(Path("r00.xlsx"), "r00")
+    '`databoost sheet r00 --overwrite -o r00.xlsx` makes it anew; copy it first for what you judged'
+    """
+    command = f"databoost sheet {round_name} --overwrite -o {shlex.quote(str(path))}"
+    return f"`{command}` makes it anew; copy it first for what you judged"
+
+
 _SHOWN = ["image_id", "split", "label", "origin"]
 
 
@@ -220,8 +231,8 @@ def _hidden(path: Path, lines: list[tuple[int, list[Any]]]) -> tuple[About, dict
     version, round_name, snapshot, n_rows = facts
     if version != f"version {VERSION}" or header[2:] != list(READ_ONLY):
         raise CorrectionError(
-            f"{path} is a sheet of {version}; this databoost reads version {VERSION}: make a new "
-            f"one with `databoost sheet {round_name}`"
+            f"{path} is a sheet of {version}; this databoost reads version {VERSION}: "
+            f"{how_to_renew(path, round_name)}"
         )
     every = [dict(zip(READ_ONLY, line[2:], strict=False)) for line in table]
     hidden = {_text(cells["image_id"]): cells for cells in every if cells["image_id"] is not None}
