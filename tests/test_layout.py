@@ -9,6 +9,12 @@ from databoost.errors import DataboostError, listed
 from databoost.layout import SPLITS, Layout, RoundLayout
 
 
+def test_a_temporary_copy_for_an_experiment_has_its_home_in_the_project(tmp_path: Path) -> None:
+    assert Layout(tmp_path).home() == tmp_path
+    for copy in ("standalone/tmp1", "tmp2/deep/in/a/repository"):
+        assert Layout(tmp_path / ".dvc" / "tmp" / "exps" / copy).home() == tmp_path
+
+
 def test_every_file_of_a_project_has_one_place() -> None:
     layout = Layout(Path("project"))
     here = layout.round("r01")

@@ -22,6 +22,7 @@ from databoost.data.files import write_bytes, write_text
 from databoost.errors import DatasetError, ParamsError, TrackingError
 from databoost.layout import Layout
 from databoost.outcomes import flat_params, read_outcomes
+from databoost.params import parse_params
 from databoost.publishing import publish, publish_outcomes, publish_report, publish_round
 from databoost.stores import tracking_uri
 
@@ -357,15 +358,71 @@ def test_changed_params_make_a_parent_of_their_own_with_every_round(layout: Layo
     assert seen.points(seen.parents[1])["val/accuracy"] == [(0, 0.5), (1, 1.0)]
 
 
-def test_a_round_made_anew_gets_a_run_and_a_point_of_its_own(layout: Layout) -> None:
-    publish(layout, declared())
-    lay_round(layout, "r01", accuracy=0.5)
-    assert publish(layout, declared()) == ["r01"]
+def test_rounds_made_anew_of_the_same_parameters_are_another_boost(layout: Layout) -> None:
+    lay_round(layout, "r02", accuracy=0.75)
+    boosts = {"r01": {"previous": "r00"}, "r02": {"previous": "r01"}}
+    three = parse_params(
+        declared().model_dump(mode="json") | {"rounds": ["r00", "r01", "r02"], "boosts": boosts}
+    )
+    publish(layout, three)
+    lay_round(layout, "r01", accuracy=0.5)  # by another embedder's file, say
+    assert publish_round(layout, declared(), "r01")
     seen = Seen(layout)
-    assert len(seen.parents) == 1
-    assert [run.info.run_name for run in seen.children] == ["r00", "r01", "r01"]
-    assert seen.points(seen.parents[0])["val/accuracy"] == [(0, 0.5), (1, 1.0), (1, 0.5)]
-    assert seen.points(seen.parents[0])["n_train"] == [(0, 2), (1, 3)]
+    assert [run.info.run_name for run in seen.parents] == ["boost nearest 10"] * 2
+    assert [run.info.run_name for run in seen.children] == ["r00", "r01", "r02", "r00", "r01"]
+    told = [seen.points(parent)["val/accuracy"] for parent in seen.parents]
+    assert told == [[(0, 0.5), (1, 1.0), (2, 0.75)], [(0, 0.5), (1, 0.5)]]
+    before = seen.everything()
+    lay_round(layout, "r01", accuracy=1.0, stop="no_queries")  # what was first, again
+    assert publish(layout, three) == []
+    assert Seen(layout).everything() == before
+
+
+@pytest.mark.parametrize(
+    ("boost", "name"),
+    [
+        ({"strategy": "random"}, "boost random 10"),
+        ({"additions": 400}, "boost nearest 400 a round"),
+        ({"strategy": "none"}, "boost none"),
+    ],
+)
+def test_a_boost_is_named_by_what_it_adds(layout: Layout, boost: dict[str, Any], name: str) -> None:
+    publish(layout, declared(boost=boost))
+    assert [run.info.run_name for run in Seen(layout).parents] == [name]
+
+
+def test_files_have_time_to_be_stored(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    seen: dict[str, set[str]] = {"log_artifact": set(), "log_batch": set()}
+    for call, timeouts in seen.items():
+        original = getattr(MlflowClient, call)
+
+        def note(*given: Any, _log: Any = original, _to: set[str] = timeouts, **more: Any) -> Any:
+            _to.add(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+            return _log(*given, **more)
+
+        monkeypatch.setattr(MlflowClient, call, note)
+    publish(layout, declared())
+    assert seen == {"log_artifact": {"600"}, "log_batch": {"10"}}
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+    lay_round(layout, "r01", accuracy=0.5)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    publish(layout, declared())
+    assert seen == {"log_artifact": {"600", "7"}, "log_batch": {"10", "7"}}
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "7"
+
+
+def test_an_experiment_in_a_temporary_copy_is_logged_in_the_project(
+    layout: Layout, tmp_path: Path
+) -> None:
+    own = layout.root / ".dvc/tmp/exps/standalone/tmpabc"
+    shutil.copytree(layout.root / "data", own / "data")
+    assert publish(Layout(own), declared()) == ["r00", "r01"]
+    assert [run.info.run_name for run in Seen(layout).parents] == ["boost nearest 10"]
+    artifacts = Path(layout.root / "mlartifacts")
+    assert len(list(artifacts.rglob("best.ckpt"))) == 2
+    assert not (own / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize("call", ["log_batch", "log_artifact", "set_terminated"])

@@ -7,6 +7,8 @@ from pathlib import Path
 SNAPSHOT_SPLITS = ("train", "val")
 HELDOUT_SPLITS = ("test", "label_book")
 SPLITS = SNAPSHOT_SPLITS + HELDOUT_SPLITS
+#: Where ``dvc exp run --temp`` and ``--queue`` copy a project to.
+_EXPERIMENTS = (".dvc", "tmp", "exps")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,12 @@ class Layout:
     """The files of a project; `root` is the folder that holds ``params.yaml``."""
 
     root: Path
+
+    def home(self) -> Path:
+        """Give the project's own folder, from which DVC copies one for an experiment."""
+        root = self.root.resolve()
+        around = [folder for folder in root.parents if folder.parts[-3:] == _EXPERIMENTS]
+        return around[-1].parents[2] if around else root
 
     @property
     def params(self) -> Path:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,14 +35,15 @@ def tracking_uri(layout: Layout) -> str:
     Returns
     -------
     str
-        ``MLFLOW_TRACKING_URI`` if it is set, else ``mlflow.db`` in the project folder.
+        ``MLFLOW_TRACKING_URI`` if it is set, else ``mlflow.db`` in the project folder: of an
+        experiment in a temporary copy, too, which DVC removes with all that is in it.
     """
     return os.environ.get("MLFLOW_TRACKING_URI") or own_store(layout)
 
 
 def own_store(layout: Layout) -> str:
     """Give the URI of the store in the project folder."""
-    return f"sqlite:///{layout.root.resolve().as_posix()}/mlflow.db"
+    return f"sqlite:///{layout.home().as_posix()}/mlflow.db"
 
 
 def artifact_folder(layout: Layout) -> str | None:
@@ -55,7 +56,7 @@ def artifact_folder(layout: Layout) -> str | None:
     """
     if tracking_uri(layout) != own_store(layout):
         return None
-    return (layout.root.resolve() / "mlartifacts").as_uri()
+    return (layout.home() / "mlartifacts").as_uri()
 
 
 def shown_uri(uri: str) -> str:
@@ -185,12 +186,17 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 @contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the length of the block, except those that the user set."""
-    new = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(new)
+def environment(values: dict[str, str], over: Collection[str] = ()) -> Iterator[None]:
+    """Set environment variables for the length of the block, except those that the user set.
+
+    `over` names those that a block around this one has set.
+    """
+    before = {name: os.environ.get(name) for name in values}
+    new = {name for name, value in before.items() if value is None or name in over}
+    os.environ.update({name: values[name] for name in new})
     try:
         yield
     finally:
         for name in new:
             os.environ.pop(name, None)
+        os.environ.update({name: value for name in new if (value := before[name]) is not None})

@@ -55,6 +55,8 @@ _LATER_ANSWERS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
+# A server answers once it has stored the whole file: a checkpoint may have 100 MB.
+_UPLOAD = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600"}
 
 
 def log_boost(
@@ -92,26 +94,30 @@ def log_boost(
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         with environment(_FIRST_ANSWER):
             found = client.get_experiment_by_name(params.tracking.experiment)
+        ours = _LATER_ANSWERS.keys() - os.environ.keys()
         with environment(_LATER_ANSWERS):
-            store = _Store(client, layout, params, found)
+            store = _Store(client, layout, params, found, ours)
             return store.log_boost(outcomes, attributed, with_report)
 
 
 class _Store:
     """The runs of one project in an MLflow experiment."""
 
-    def __init__(self, client: Any, layout: Layout, params: Params, found: Any) -> None:
+    def __init__(
+        self, client: Any, layout: Layout, params: Params, found: Any, ours: Collection[str]
+    ) -> None:
         self._client = client
         self._layout = layout
         self._params = params
         self._experiment = self._experiment_id(found)
         self._source = source_tags(layout.root)
+        self._ours = ours
 
     def log_boost(
         self, outcomes: list[Outcome], attributed: Collection[str], with_report: bool
     ) -> list[str]:
         """Log what is missing of the rounds, and the report if asked to; gives their names."""
-        parent, is_finished = self._parent(outcomes[0])
+        parent, is_finished = self._parent(outcomes)
         logged = []
         for outcome in outcomes:
             name = outcome.files.name
@@ -143,19 +149,33 @@ class _Store:
     def _find(self, key: str) -> list[Any]:
         return list(self._client.search_runs([self._experiment], f"tags.`{KEY}` = '{key}'"))
 
-    def _parent(self, first: Outcome) -> tuple[str, bool]:
-        """Find or create the parent run; gives its id, and whether it was finished already."""
-        runs = self._find(first.boost_key)
+    def _parent(self, outcomes: list[Outcome]) -> tuple[str, bool]:
+        """Find or create the parent run; gives its id, and whether it was finished already.
+
+        One under which another outcome of one of the rounds stands is not it: something that no
+        parameter tells has changed since, the code or the embedder's file say.
+        """
+        first = outcomes[0]
+        runs = [run for run in self._find(first.boost_key) if self._agrees(run, outcomes)]
         if runs and runs[-1].info.status == "FINISHED":
             return str(runs[-1].info.run_id), True
         if not runs:
             tags = {KEY: first.boost_key, SNAPSHOT: first.snapshot, **self._source}
-            boost = self._params.boost
-            name = f"{self._params.tracking.boost} {boost.strategy} {boost.neighbors}"
+            name = _name(self._params)
             runs = [self._client.create_run(self._experiment, tags=tags, run_name=name)]
         run_id = str(runs[-1].info.run_id)
         self._log(run_id, _entries(first), [])
         return run_id, False
+
+    def _agrees(self, parent: Any, outcomes: list[Outcome]) -> bool:
+        """Tell whether all finished rounds below a parent run are these, as far as both go."""
+        keys = {outcome.files.name: outcome.key for outcome in outcomes}
+        below = f"tags.`{_PARENT}` = '{parent.info.run_id}'"
+        return all(
+            run.data.tags[KEY] == keys.get(run.data.tags[ROUND], run.data.tags[KEY])
+            for run in self._client.search_runs([self._experiment], below)
+            if run.info.status == "FINISHED"
+        )
 
     def _log_round(self, outcome: Outcome, parent: str) -> tuple[Any, bool]:
         """Log a round unless it is there; gives its run, and whether it was missing."""
@@ -178,7 +198,7 @@ class _Store:
         self._log(run_id, _entries(outcome), told)
         self._client.log_inputs(run_id, datasets=[_dataset(outcome, self._layout)])
         for path in shown_files(outcome.files):
-            self._client.log_artifact(run_id, str(path))
+            self._upload(run_id, path)
         self._client.set_terminated(run_id, "FINISHED")
         return created, True
 
@@ -189,7 +209,7 @@ class _Store:
         if not paths or run.data.tags.get(ATTRIBUTION) == digest:
             return False
         for path in paths:
-            self._client.log_artifact(run_id, str(path), files.attribution.name)
+            self._upload(run_id, path, files.attribution.name)
         counts = read_json(files.attribution_metrics)
         values = {f"{files.attribution.name}/{name}": float(n) for name, n in counts.items()}
         self._log(run_id, [], _metrics(values, 0))
@@ -202,7 +222,7 @@ class _Store:
         digest = hashlib.sha256(self._layout.report.read_bytes()).hexdigest()
         if self._client.get_run(parent).data.tags.get(REPORT) == digest:
             return False
-        self._client.log_artifact(parent, str(self._layout.report), self._layout.reports.name)
+        self._upload(parent, self._layout.report, self._layout.reports.name)
         self._client.set_tag(parent, "mlflow.note.content", _NOTE)
         # Last, so that a report that was cut short is logged again.
         self._client.set_tag(parent, REPORT, digest)
@@ -218,17 +238,27 @@ class _Store:
                     history = self._client.get_metric_history(parent, name)
                     points = sorted(history, key=lambda point: int(point.timestamp))
                     histories[name] = {point.step: point.value for point in points}
-                # A round that was made anew under the same parent has its point logged again.
                 if histories[name].get(outcome.step) != value:
                     new += _metrics({name: value}, outcome.step)
         self._log(parent, [], new)
         return bool(new)
+
+    def _upload(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        with environment(_UPLOAD, over=self._ours):
+            self._client.log_artifact(run_id, str(path), folder)
 
     def _log(self, run_id: str, params: list[Any], metrics: list[Any]) -> None:
         for start in range(0, len(params), _PARAMS_A_BATCH):
             self._client.log_batch(run_id, params=params[start : start + _PARAMS_A_BATCH])
         for start in range(0, len(metrics), _METRICS_A_BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_BATCH])
+
+
+def _name(params: Params) -> str:
+    """Name a boost by its strategy and what sets the number of additions."""
+    boost = params.boost
+    n = f"{boost.additions} a round" if boost.additions else f"{boost.neighbors}"
+    return f"{params.tracking.boost} {boost.strategy}{'' if boost.strategy == 'none' else f' {n}'}"
 
 
 def _entries(outcome: Outcome) -> list[Any]:
