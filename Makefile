@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet
+LOCK_SUM := $(VENV)/requirements.sha256
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PORT ?= 5000
 
@@ -18,10 +20,13 @@ endif
 
 setup: $(VENV)/installed ## make .venv from requirements.lock
 
-# The mark is set last, so a set-up that broke off is done again. The PATH without .venv: its own
-# Python cannot make it anew.
+# An environment that is there is brought up to date in place: a `dvc repro` may run in it, and what the
+# user installed beside would be lost. The lock counts by its content, as git makes files newer that
+# it leaves the same. The mark is set last, so a set-up that broke off is done again. The PATH without
+# .venv: its own Python cannot make it anew.
 $(VENV)/installed: requirements.lock pyproject.toml
-	@PATH="$${PATH#$(CURDIR)/$(BIN):}"; python=; for name in $(PYTHON) python3.12 python3.11 python3; do \
+	@if [ -e $@ ]; then exit; fi; \
+	PATH="$${PATH#$(CURDIR)/$(BIN):}"; python=; for name in $(PYTHON) python3.12 python3.11 python3; do \
 	  if "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; \
 	  then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then \
@@ -31,8 +36,10 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	  echo "no virtual environment could be made; on Debian or Ubuntu: apt install python3-venv python3-dev" >&2; exit 1; fi; \
 	if ! $(BIN)/python -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())'; then \
 	  rm -rf $(VENV); echo "Python.h is missing, Annoy is compiled with it; on Debian or Ubuntu: apt install python3-dev" >&2; exit 1; fi
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@if ! sha256sum --check --status $(LOCK_SUM) 2>/dev/null; then rm -f $(LOCK_SUM); \
+	  echo "$(PIP) --require-hashes -r requirements.lock"; sum=$$(sha256sum requirements.lock); \
+	  $(PIP) --require-hashes -r requirements.lock && echo "$$sum" > $(LOCK_SUM); fi
+	$(if $(filter pyproject.toml,$?),$(PIP) --no-deps --no-build-isolation --editable .)
 	@echo "$(CURDIR)" > $@
 
 repro: setup ## dvc repro; DATA=<folder | archive | URL> takes the images from there

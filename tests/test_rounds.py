@@ -1,5 +1,6 @@
 """The loop over rounds, with DVC stubbed out."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -159,6 +160,25 @@ def test_dvc_runs_in_the_project_and_its_failure_is_told(
     assert read_params(layout.params).rounds == ("r00",)
 
 
+@pytest.mark.parametrize("is_another_there", [True, False])
+def test_dvc_finds_the_databoost_of_this_python(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, is_another_there: bool
+) -> None:
+    other = layout.root / "elsewhere"
+    monkeypatch.delenv("PATH")
+    if is_another_there:
+        lay_script(other / "databoost", "echo another > called")
+        monkeypatch.setenv("PATH", str(other))
+    lay_dvc(layout, monkeypatch, 'databoost; echo "$PATH" > path; exit 1')
+    ours = layout.root / "bin"
+    lay_script(ours / "databoost", "echo this > called")
+    with pytest.raises(DataboostError, match="dvc repro failed"):
+        run_rounds(layout, None)
+    assert (layout.root / "called").read_text() == "this\n"
+    rest = other if is_another_there else os.defpath
+    assert (layout.root / "path").read_text() == f"{ours}:{rest}\n"
+
+
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_is_raised_once_dvc_has_ended(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
@@ -174,9 +194,13 @@ def test_an_interrupt_is_raised_once_dvc_has_ended(
 def lay_dvc(layout: Layout, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Lay a shell script where the `dvc` of this Python is looked for."""
     command = layout.root / "bin" / "dvc"
-    write_text(command, f"#!/bin/sh\n{script}\n")
-    command.chmod(0o755)
+    lay_script(command, script)
     monkeypatch.setattr(sys, "executable", str(command.with_name("python")))
+
+
+def lay_script(path: Path, script: str) -> None:
+    write_text(path, f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 def test_a_plateau_ends_the_rounds(

@@ -1,6 +1,7 @@
 """The loop over rounds: declare the next one, have DVC reproduce it, see whether to stop."""
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,7 +118,11 @@ def _metrics_of(here: RoundLayout) -> Any:
 def _reproduce(layout: Layout, *targets: str) -> None:
     dvc = Path(sys.executable).with_name("dvc")
     command = [str(dvc) if dvc.exists() else "dvc", "repro", *targets]
-    with subprocess.Popen(command, cwd=layout.root) as process:
+    # The shell that DVC starts looks for `databoost` itself: it must find this environment's,
+    # which need not be activated.
+    path = f"{dvc.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    environment = os.environ | {"PATH": path}
+    with subprocess.Popen(command, cwd=layout.root, env=environment) as process:
         status = _wait_for(process)
     if status:
         raise DataboostError(

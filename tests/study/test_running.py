@@ -1,6 +1,7 @@
 """How a study runs its jobs; its folder belongs to one command at a time."""
 
 import fcntl
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from handmade_rounds import declared, lay_round
 
 from databoost import cli, cli_study
+from databoost.data.files import write_text
 from databoost.errors import DataboostError
 from databoost.layout import Layout
 from databoost.outcomes import Outcome
@@ -37,6 +39,45 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DataboostError, match="holds other files, and no study; choose a new fold"):
         run_study(Layout(tmp_path), declared(), study, tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["rounds.csv"]
+
+
+@pytest.mark.parametrize("own", [None, "/study.png\n"])
+def test_git_takes_the_results_of_a_study_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    places = StudyPlaces(tmp_path / "results" / "first")
+    results = [places.rounds, places.arms, places.verdicts, places.picture]
+    spare = places.rounds.with_name("rounds.csv.part")  # as a kill leaves it
+
+    def plan(*_: object) -> Plan:
+        others = [places.order("a"), places.log("a"), places.job("a") / "data" / "best.ckpt"]
+        others += [places.start("b") / "made_with.json", places.scores("c")]
+        for path in (*results, *others, spare):
+            write_text(path, "something")
+        return Plan({}, ())
+
+    study = Study.model_validate({"rounds": 1, "additions": 1, "seeds": [0], "arms": {"a": {}}})
+    monkeypatch.setattr(running, "plan_jobs", plan)
+    ignored = places.root / ".gitignore"
+    if own:
+        write_text(places.lock, "")
+        write_text(ignored, own)
+    for _ in range(2):  # the second time, it is a study's folder
+        run_study(Layout(tmp_path), declared(), study, places.root, 1)
+    assert ignored.read_text() == (own or "/jobs/\n/start/\n/lock\n/*.part\n")
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    git("init")
+    git("add", ".")
+    taken = {tmp_path / name for name in git("ls-files", "-z").split("\0") if name}
+    if own is None:
+        assert taken == {ignored, *results}
+    else:
+        assert places.picture not in taken
+        assert places.log("a") in taken
 
 
 def job(accelerator: str) -> Job:

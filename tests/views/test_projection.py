@@ -1,8 +1,11 @@
 """The map's points: which images, where, and that neither time nor later rounds move them."""
 
 import hashlib
+import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from databoost.sections import MapParams
+from databoost.views import projection
 from databoost.views.projection import Vectors, choose_shown, project
 
 PARAMS = MapParams(neighbors=10, min_dist=0.1, metric="cosine", max_points=1000, seed=0)
@@ -117,3 +121,69 @@ def test_another_process_gives_the_same_places() -> None:
     found = project(clusters(100, 0)[0], [clusters(20, 1)[0]], PARAMS)
     digest = hashlib.sha256(b"".join(place.tobytes() for place in found)).hexdigest()
     assert done.stdout.strip() == digest
+
+
+@pytest.mark.parametrize(
+    ("is_beside_umap", "told", "expected"),
+    [
+        (True, {}, None),
+        (False, {}, ".databoost/numba"),
+        (False, {"NUMBA_CACHE_DIR": "/elsewhere"}, "/elsewhere"),
+    ],
+)
+def test_compiled_code_is_kept_in_the_project_only_where_it_must(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_beside_umap: bool,
+    told: dict[str, str],
+    expected: str | None,
+) -> None:
+    umap = tmp_path / "umap" / "__init__.py"
+    if is_beside_umap:
+        umap.with_name("__pycache__").mkdir(parents=True)
+    monkeypatch.setattr(projection, "find_spec", lambda _: SimpleNamespace(origin=str(umap)))
+    monkeypatch.setattr(os, "environ", dict(told))
+    monkeypatch.chdir(tmp_path)
+    projection._keep_compiled_code()
+    kept = os.environ.get("NUMBA_CACHE_DIR")
+    assert kept == (expected and str(tmp_path / expected))
+
+
+#: A package that has Numba keep its code, as UMAP does.
+COMPILED = """
+import numba
+import numpy as np
+
+@numba.njit("i8(i8)", cache=True)
+def twice(number):
+    return 2 * number
+
+class UMAP:
+    def __init__(self, **_):
+        pass
+
+    def fit_transform(self, vectors):
+        return np.full((len(vectors), 2), twice(21))
+"""
+
+
+@pytest.mark.slow
+def test_a_map_is_drawn_where_neither_umap_nor_a_home_can_be_written(tmp_path: Path) -> None:
+    packages, folder = tmp_path / "packages", tmp_path / "project"
+    (packages / "umap").mkdir(parents=True)
+    folder.mkdir()
+    (packages / "umap" / "__init__.py").write_text(COMPILED)
+    (packages / "umap" / "__pycache__").touch()  # a file: not even root can write below it
+    code = "from test_projection import PARAMS, clusters, project\n"
+    code += "print(project(clusters(4, 0)[0], [], PARAMS)[0].tolist())\n"
+    nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull}
+    search = os.pathsep.join(map(str, (packages, Path(__file__).parent)))
+    variables = os.environ | nowhere | {"PYTHONPATH": search}
+    variables.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{[[42.0, 42.0]] * 4}\n", done.stderr
+    kept = [path.name for path in (folder / ".databoost" / "numba").rglob("*.nbi")]
+    assert [name.partition("-")[0] for name in kept] == ["__init__.twice"]

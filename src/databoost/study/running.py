@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from databoost.data.files import write_bytes
+from databoost.data.files import write_bytes, write_text
 from databoost.errors import DataboostError, listed
 from databoost.layout import Layout
 from databoost.outcomes import Outcome, read_outcomes
@@ -23,6 +23,8 @@ from databoost.study.results import Results, shown_tables
 from databoost.views.study_picture import study_picture
 
 _WORKERS_ON_GPU = 4
+#: Of a study's folder, for git: all but the results, which are small.
+_IGNORED = "/jobs/\n/start/\n/lock\n/*.part\n"
 
 
 def run_study(
@@ -171,4 +173,7 @@ def _alone(places: StudyPlaces) -> Iterator[None]:
                 f"another databoost study works in {places.root}; wait for it, or choose another "
                 "--output"
             ) from error
+        ignored = places.root / ".gitignore"
+        if not ignored.exists():  # the folder may lie in the project: `git add .` takes it
+            write_text(ignored, _IGNORED)
         yield

@@ -6,13 +6,18 @@ map is a picture to look at and never an input.
 """
 
 import hashlib
+import os
+import tempfile
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from databoost.layout import Layout
 from databoost.sections import MapParams
 
 Vectors = npt.NDArray[np.float32]
@@ -76,6 +81,7 @@ def project(first: Vectors, later: Sequence[Vectors], params: MapParams) -> list
     """
     if len(first) < _FEWEST:
         return [_on_a_line(batch) for batch in (first, *later)]
+    _keep_compiled_code()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about TensorFlow, which is not needed here
         import umap
@@ -93,6 +99,21 @@ def project(first: Vectors, later: Sequence[Vectors], params: MapParams) -> list
     found = [model.fit_transform(first)]
     found += [model.transform(batch) if len(batch) else np.zeros((0, 2)) for batch in later]
     return [np.asarray(positions, dtype=np.float64).round(_DECIMALS) + 0.0 for positions in found]
+
+
+def _keep_compiled_code() -> None:
+    """Have Numba keep UMAP's compiled code in the project where it cannot lie beside UMAP.
+
+    Without a folder for it UMAP cannot be imported, and in a container there is often no home.
+    """
+    found = find_spec("umap")
+    assert found is not None
+    assert found.origin is not None
+    try:  # as Numba itself does
+        tempfile.TemporaryFile(dir=Path(found.origin).with_name("__pycache__")).close()
+    except OSError:
+        kept = Layout(Path()).state.absolute() / "numba"
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(kept))
 
 
 def _on_a_line(batch: Vectors) -> Positions:
