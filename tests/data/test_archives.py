@@ -95,14 +95,66 @@ def test_unsafe_names_are_refused(tmp_path, name, ending):
     refused(archive, f"photos{ending} is refused: its member .*{BAD_NAMES[name]}")
 
 
+CLUTTER = (
+    *("photos/Icon\r", "__MACOSX/photos/._Icon\r", ".git/a\\b", "photos/@eaDir/../a.png"),
+    *("/tmp/.x", "C:/Thumbs.db", "photos/i/.a.png", ".git/a\\b", "../.x"),  # one of them twice
+)
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar.gz"])
+def test_hidden_and_ignored_members_are_left_out_whatever_their_names(tmp_path, ending):
+    kept = {"photos/i/a.png": b"a", "photos/i/eaDir": b"b"}
+    members = [*kept.items(), *((name, b"junk") for name in CLUTTER)]
+    archive = tmp_path / f"a{ending}"
+    if ending == ".zip":
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            write_zip(archive, members)
+    else:
+        write_tar(archive, ((tar_entry(name, data), data) for name, data in members))
+    unpack(archive, tmp_path / "x/unpacked")
+    assert tree(tmp_path / "x") == {f"unpacked/{name}": data for name, data in kept.items()}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name, "x"]
+
+
+def test_links_and_folders_that_are_ignored_are_left_out(tmp_path):
+    members = [
+        (tar_entry("$RECYCLE.BIN", kind=tarfile.DIRTYPE), b""),
+        (tar_entry(".link", kind=tarfile.SYMTYPE), b""),
+        (tar_entry("lost+found/pipe", kind=tarfile.FIFOTYPE), b""),
+        (tar_entry("a.png", b"a"), b"a"),
+    ]
+    unpack(write_tar(tmp_path / "a.tar", members), tmp_path / "unpacked")
+    assert [path.name for path in (tmp_path / "unpacked").rglob("*")] == ["a.png"]
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar"])
+def test_what_is_left_out_counts_against_the_limits(tmp_path, ending):
+    archive = write_archive(tmp_path / f"a{ending}", {"a": b"1" * 60, ".b": b"2" * 40})
+    refused(archive, r"member '\.b' it unpacks to 100 bytes; allowed are 99", Limits(n_bytes=99))
+    refused(archive, "holds more than 1 files and folders", Limits(n_members=1))
+    unpack(archive, tmp_path / "whole", Limits(n_bytes=100))
+    assert tree(tmp_path / "whole") == {"a": b"1" * 60}
+
+
 @pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+    "kind", [tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
 def test_links_and_devices_are_refused_in_tar(tmp_path, kind):
     info = tar_entry("link.png", kind=kind)
     info.linkname = "fine.png"
     archive = write_tar(tmp_path / "a.tar", [(tar_entry("fine.png"), b""), (info, b"")])
     refused(archive, "member 'link.png' is a link or a device")
+
+
+def test_a_hard_link_is_refused_with_the_way_to_pack_files(tmp_path):
+    info = tar_entry("link.png", kind=tarfile.LNKTYPE)
+    info.linkname = "fine.png"
+    archive = write_tar(tmp_path / "a.tar", [(tar_entry("fine.png"), b""), (info, b"")])
+    match = (
+        r"^a\.tar is refused: its member 'link\.png' is a hard link; allowed are folders and "
+        r"regular files .*: pack the images again with `tar --hard-dereference`$"
+    )
+    refused(archive, match)
 
 
 @pytest.mark.parametrize("kind", [0o120777, 0o020666, 0o010666])
@@ -213,12 +265,13 @@ def test_a_huge_or_negative_header_is_refused_before_it_is_read(tmp_path):
         refused(tmp_path / "a.tar", f"has a header of {shown} bytes; allowed are 1,048,576")
 
 
-def test_a_negative_size_is_refused(tmp_path):
-    header = bytearray(tar_entry("a.png").tobuf())
+@pytest.mark.parametrize("name", ["a.png", ".a.png"])
+def test_a_negative_size_is_refused(tmp_path, name):
+    header = bytearray(tar_entry(name).tobuf())
     header[124:136] = (-512).to_bytes(12, "big", signed=True)
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
     (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(1024))
-    refused(tmp_path / "a.tar", "'a.png' has a size of -512 bytes")
+    refused(tmp_path / "a.tar", f"'{name}' has a size of -512 bytes")
 
 
 def test_bytes_are_counted_while_they_are_written(tmp_path, monkeypatch):

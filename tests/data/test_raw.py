@@ -82,9 +82,11 @@ def test_splits_are_copied_byte_for_byte(tmp_path, top):
 
 def test_other_names_of_splits_are_known(tmp_path):
     names = ("Train/a/1.png", "VALID/b/2.png", "validation/a/3.png", "valid/a/3.png")
-    found = collect(write_images(tmp_path / "source", *names), params(), tmp_path / "raw")
+    folder = write_images(tmp_path / "source", *names, "Train/b/1.png")
+    found = collect(folder, params(), tmp_path / "raw")
     assert list(found.images["path"]) == [
         "train/a/1.png",
+        "train/b/1.png",
         "val/a/3-2.png",
         "val/a/3.png",
         "val/b/2.png",
@@ -308,6 +310,104 @@ def test_a_folder_of_classes_is_split_by_class_and_seed(tmp_path):
     pd.testing.assert_frame_equal(again.images, found.images)
     collect(folder, params(val_fraction=0.25, seed=1), tmp_path / "other")
     assert tree(tmp_path / "other") != tree(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("top", ["", "photos/"])
+def test_without_val_a_share_of_train_is_drawn_as_of_a_folder_of_classes(tmp_path, top):
+    names = [f"{label}/{n}.png" for label in ("a", "b") for n in range(10)]
+    write_images(tmp_path / "classes", *names)
+    folder = write_images(tmp_path / "source", *(f"{top}train/{name}" for name in names))
+    for number, name in enumerate(("test/a/x.png", "label_book/b/x.png")):
+        write_file(folder / top / name, png(100 + number))
+    write_file(folder / top / "val/readme.txt", b"to be done")
+    found = collect(folder, params(), tmp_path / "raw")
+    drawn = collect(tmp_path / "classes", params(), tmp_path / "drawn")
+    assert (found.is_val_drawn, drawn.is_val_drawn) == (True, True)
+    assert found.images["split"].value_counts().to_dict() == {
+        **{"train": 16, "val": 4},
+        **{"test": 1, "label_book": 1},
+    }
+    heldout = {"test/a/x.png": png(100), "label_book/b/x.png": png(101)}
+    assert tree(tmp_path / "raw") == tree(tmp_path / "drawn") | heldout
+
+
+def test_a_val_that_is_given_is_not_drawn(tmp_path):
+    folder = write_images(tmp_path / "source", *SPLITS)
+    assert not collect(folder, params(), tmp_path / "raw").is_val_drawn
+
+
+@pytest.mark.parametrize("name", ["val/1.png", "valid/a/none.png", "val/a/notes.txt", "c/1.png"])
+def test_none_is_drawn_of_train_where_val_came_to_nothing_or_classes_may_lie_beside(tmp_path, name):
+    names = [f"train/{label}/{n}.png" for label in ("a", "b") for n in range(10)]
+    folder = write_images(tmp_path / "source", *names)
+    write_file(folder / name, b"no image")
+    match = (
+        r"^photos holds no readable val image, only train; put some into val/<class>/, or take val "
+        r"and folders of other names out, and data\.val_fraction of train is taken"
+    )
+    refused(folder, tmp_path, match)
+    (folder / name).unlink()
+    assert collect(folder, params(), tmp_path / "again").is_val_drawn
+
+
+def test_a_class_that_train_lacks_is_refused_if_it_is_not_declared(tmp_path):
+    names = ("test/cats/3.png", "test/dogs/4.png", "valid/eel/5.png", "label_book/fox/6.png")
+    folder = write_images(tmp_path / "source", *SPLITS, "label_book/cat/2.png", *names)
+    write_file(folder / "train/eel/1.png", b"no image")
+    message = (
+        "photos has classes that train (cat, dog) lacks, so that no model would learn them:\n"
+        "  - in val: eel\n"
+        "  - in test: cats, dogs\n"
+        "  - in label_book: fox\n"
+        "Rename their folders, take them out, or name all classes in data.classes"
+    )
+    refused(folder, tmp_path, f"^{re.escape(message)}$")
+    classes = ("cat", "dog", "cats", "dogs", "eel", "fox")
+    found = collect(folder, params(classes), tmp_path / "declared")
+    assert found.classes == classes
+    assert set(found.images["label"]) == set(classes)
+
+
+def test_of_many_classes_that_train_lacks_the_first_are_told(tmp_path):
+    names = [f"test/c{number:02d}/1.png" for number in range(23)]
+    folder = write_images(tmp_path / "source", *SPLITS, *names)
+    shown = ", ".join(f"c{number:02d}" for number in range(20))
+    refused(folder, tmp_path, f"in test: {shown} and 3 more\nRename")
+
+
+def test_folders_without_images_say_nothing_about_the_layout(tmp_path):
+    folder = write_images(tmp_path / "source", "images/cat/1.png", "images/cat/2.png")
+    write_images(folder, "images/dog/3.png", "images/dog/4.png")
+    write_file(folder / "docs/readme.txt", b"notes")
+    found = collect(folder, params(), tmp_path / "raw")
+    assert found.classes == ("cat", "dog")
+    assert list(found.unreadable["path"]) == ["docs/readme.txt"]
+
+
+def test_a_class_of_pictures_that_can_not_be_read_is_no_folder_of_notes(tmp_path):
+    folder = write_images(tmp_path / "source", "cat/in/1.png", "cat/out/2.png")
+    write_file(folder / "dog/1.HEIC", b"a picture")
+    refused(folder, tmp_path, "photos has only the class 'cat'; a classifier needs at least two")
+
+
+@pytest.mark.parametrize("classes", [(), ("cat", "dog")])
+def test_folders_without_images_are_no_classes(tmp_path, classes):
+    names = [f"{label}/{n}.png" for label in ("cat", "dog") for n in range(2)]
+    folder = write_images(tmp_path / "source", *names)
+    for name in ("docs/readme.txt", "Notes /todo.md", "CAT/LICENSE"):
+        write_file(folder / name, b"notes")
+    found = collect(folder, params(classes), tmp_path / "raw")
+    assert found.classes == ("cat", "dog")
+    paths = ["CAT/LICENSE", "Notes /todo.md", "docs/readme.txt"]
+    assert list(found.unreadable["path"]) == paths
+
+
+@pytest.mark.parametrize("name", ["eel/1", "eel/1.dat"])
+def test_a_folder_of_images_is_a_class_whatever_their_names_end_in(tmp_path, name):
+    folder = write_images(tmp_path / "source", *SPLITS, f"train/{name}")
+    match = r"'eel' is not in data\.classes: rename it, remove it or add it there$"
+    refused(folder, tmp_path, match, params(("cat", "dog")))
+    assert list((tmp_path / "raw").iterdir()) == [tmp_path / "raw/arriving"]
 
 
 def test_copies_of_an_image_fall_into_one_split(tmp_path):

@@ -128,9 +128,28 @@ def test_what_is_downloaded_is_told_from_what_is_here():
 def test_files_are_sorted_and_clutter_is_left_out(tmp_path):
     names = ["b/2.png", "b/10.png", "a.png", "b.png"]
     clutter = [".DS_Store", "b/.hidden.png", ".git/a.png", "b/Thumbs.db", "__MACOSX/b/2.png"]
+    clutter += ["b/@eaDir/2.png/SYNOPHOTO_THUMB_M.jpg", "#recycle/a.png", "$RECYCLE.BIN/1.png"]
+    clutter += ["System Volume Information/x", "lost+found/#1", "b/ehthumbs.db", "b/Icon\r"]
+    clutter += ["__pycache__/a", "b/Desktop.ini", "thumbs.DB"]
     write_files(tmp_path, dict.fromkeys([*names, *clutter], b""))
     found = [str(path) for path in source_files(tmp_path)]
     assert found == ["a.png", "b.png", "b/10.png", "b/2.png"]
+
+
+def test_a_folder_that_is_ignored_is_not_opened(tmp_path, monkeypatch):
+    write_files(tmp_path, {"a.png": b"", "lost+found/b": b"", ".Trash/c": b""})
+    scandir = os.scandir
+
+    def no_right(folder: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(folder) != tmp_path:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", no_right)
+    assert source_files(tmp_path) == [PurePosixPath("a.png")]
+    (tmp_path / "b").mkdir()
+    with pytest.raises(SourceError, match=r"/b can't be read \(Permission denied\); it is part of"):
+        source_files(tmp_path)
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

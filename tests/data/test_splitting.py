@@ -1,5 +1,6 @@
 """Splitting again: by class, by group, by looks, around what a person has moved."""
 
+import hashlib
 import tracemalloc
 
 import numpy as np
@@ -81,6 +82,57 @@ def test_the_order_of_the_rows_is_nothing() -> None:
     )
 
 
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_draw_is_the_order_of_the_sha_256_of_seed_and_id() -> None:
+    images = pool(*["i", "v"] * 20)
+    keys = images["image_id"].map(lambda image_id: sha256(f"3 {image_id}"))
+    ranks = keys.groupby(images["label"]).rank()
+    assert np.array_equal(choose_sides(images, split(0.25, 3), alone(40)), ranks <= 5)
+
+
+def test_a_group_has_the_place_of_its_least_id_whatever_the_order_of_the_rows() -> None:
+    images = pool(*["i"] * 40).iloc[::-1]
+    keys = pd.Series([sha256(f"0 {row:04d}") for row in range(0, 40, 2)])
+    chosen = choose_sides(images, split(0.25), np.repeat(np.arange(20), 2))
+    assert np.array_equal(chosen[::-1], np.repeat((keys.rank() <= 5).to_numpy(), 2))
+
+
+@pytest.mark.parametrize("strategy", ["stratified", "matched"])
+@pytest.mark.parametrize("is_grouped", [False, True])
+@pytest.mark.parametrize("correction", ["relabel", "delete"])
+def test_a_correction_redraws_its_class_alone_and_little_of_it(
+    strategy: str, is_grouped: bool, correction: str
+) -> None:
+    ids = [sha256(str(number))[:16] for number in range(400)]
+    images = pd.DataFrame({"image_id": sorted(ids), "label": ["i", "v", "x", "l"] * 100})
+    images["split"] = "train"
+    looks = np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    groups = alone(400)
+    if is_grouped:  # ten groups of three in each class; the corrected image is in none
+        groups[4:124] = groups[4:124].reshape(10, 3, 4)[:, :1].repeat(3, axis=1).ravel()
+    corrected = images.copy()
+    corrected.loc[0, "label"] = "v"
+    rows = alone(400) if correction == "relabel" else alone(400)[1:]
+
+    def validation(pool: pd.DataFrame, rows: np.ndarray, seed: int) -> pd.Series:
+        features = looks[rows] if strategy == "matched" else None
+        pool = pool.iloc[rows].reset_index(drop=True)
+        chosen = choose_sides(pool, split(0.2, seed), groups[rows], features)
+        return pool[chosen].groupby("label")["image_id"].agg(set)
+
+    for seed in range(5):
+        before, after = validation(images, alone(400), seed), validation(corrected, rows, seed)
+        n_lost = {label: len(before[label] - after[label]) for label in "ivxl"}
+        assert before.map(len).to_dict() == dict.fromkeys("ivxl", 20)
+        assert (after[["x", "l"]] == before[["x", "l"]]).all()
+        assert correction == "relabel" or after["v"] == before["v"]
+        assert max(n_lost.values()) <= (10 if strategy == "matched" else 1), n_lost
+
+
 def test_an_empty_pool_is_split_into_nothing() -> None:
     assert choose_sides(pool(), split(), alone(0)).shape == (0,)
 
@@ -137,22 +189,24 @@ def test_of_two_groups_too_large_for_validation_the_smaller_one_is_taken() -> No
         assert np.flatnonzero(chosen).tolist() == list(range(60, 100))
 
 
-def plain_pivotal(
-    chance: np.ndarray, vectors: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
+def plain_pivotal(chance: np.ndarray, keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Draw as ``matched`` does, comparing with a copy of all that are open in every step."""
+
+    def uniform(*names: str) -> float:
+        return int(sha256(" ".join(names))[:12], 16) / 2**48
+
     is_open = (chance > 1e-9) & (chance < 1 - 1e-9)
-    for one in generator.permutation(len(chance)):
+    for one in np.argsort(keys):
         while is_open[one]:
             is_open[one] = False
             others = np.flatnonzero(is_open)
             if len(others) == 0:
-                chance[one] = float(generator.random() < chance[one])
+                chance[one] = float(uniform(keys[one]) < chance[one])
                 break
             near = vectors[others]
             other = others[((near**2).sum(axis=1) - 2 * near @ vectors[one]).argmin()]
             up, down = min(1 - chance[one], chance[other]), min(chance[one], 1 - chance[other])
-            step = up if generator.random() * (up + down) < down else -down
+            step = up if uniform(keys[one], keys[other]) * (up + down) < down else -down
             chance[one] += step
             chance[other] -= step
             for unit in (one, other):
@@ -176,8 +230,9 @@ def test_matched_draws_what_comparing_with_all_that_are_open_does(
 
 def test_matched_copies_no_vectors_in_its_steps() -> None:
     looks = np.random.default_rng(0).normal(size=(200, 500))
+    keys = np.array([f"{row:03d}" for row in range(200)])
     tracemalloc.start()
-    splitting._pivotal(np.full(200, 0.25), looks, np.random.default_rng(0))
+    splitting._pivotal(np.full(200, 0.25), keys, looks)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.5 * looks.nbytes  # their squares, once

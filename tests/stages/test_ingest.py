@@ -75,6 +75,16 @@ def test_a_folder_becomes_raw_images_and_tables(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("top", ["", "train/"])
+def test_a_validation_share_that_was_drawn_is_told(tmp_path, capsys, top):
+    write_photos(tmp_path / "photos", *(f"{top}{c}/{n}.png" for c in "ab" for n in range(5)))
+    ingest(Layout(tmp_path), params(source="photos", val_fraction=0.4))
+    assert capsys.readouterr().out == (
+        "photos: 6 train, 4 val images (val drawn from train, data.val_fraction 0.4) of 2 classes: "
+        "a, b\n"
+    )
+
+
 def test_names_are_safe_to_print_and_to_open_in_a_spreadsheet(tmp_path, capsys):
     write_photos(tmp_path / "photos", *NAMES, "=A1", "caf\u00e9\x1b[2J")
     ingest(Layout(tmp_path), params(source="photos"))
@@ -107,10 +117,10 @@ def test_a_failed_run_leaves_what_was_there(tmp_path):
     before = tree(tmp_path)
     with pytest.raises(SourceError, match=r"'b' is not in data\.classes"):
         ingest(layout, params(source="photos", classes=["a", "c"]))
-    (tmp_path / "photos/val/a/3.png").rename(tmp_path / "photos/train/a/3.png")
+    (tmp_path / "photos/val/a/3.png").rename(tmp_path / "photos/val/3.png")
     with pytest.raises(SourceError, match="no readable val image"):
         ingest(layout, params(source="photos"))
-    (tmp_path / "photos/train/a/3.png").rename(tmp_path / "photos/val/a/3.png")
+    (tmp_path / "photos/val/3.png").rename(tmp_path / "photos/val/a/3.png")
     assert tree(tmp_path) == before
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["ingest", "raw"]
 
@@ -149,11 +159,12 @@ def test_a_persons_own_files_are_not_replaced(tmp_path):
     with pytest.raises(SourceError) as raised:
         ingest(layout, params())
     assert str(raised.value) == (
-        "data/raw is replaced as a whole, and holds 7 file(s) that databoost did not write:"
+        "data/raw is replaced as a whole, and holds 7 file(s) that databoost did not write, or "
+        "not as they are:"
         + "".join(f"\n  - cat/{number}\\x1b.jpg" for number in range(5))
         + "\nMove images to a folder outside the project and name that, `databoost source "
-        "../photos`; a wrong label is changed by data/corrections.csv. If the files are not "
-        "needed, remove data/raw"
+        "../photos`; alter them there; a wrong label is changed by data/corrections.csv. If the "
+        "files are not needed, remove data/raw"
     )
     assert tree(tmp_path) == before
 
@@ -167,6 +178,34 @@ def test_an_image_put_among_the_raw_ones_is_not_replaced(tmp_path):
     with pytest.raises(SourceError, match=r"holds 1 file\(s\) .*\n  - train/b/2\.png\n"):
         ingest(layout, params(source="photos"))
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("lost", [None, "data/ingest", ".databoost"])
+def test_what_was_altered_among_the_raw_images_is_not_replaced(tmp_path, lost):
+    write_photos(tmp_path / "photos", *NAMES)
+    layout = Layout(tmp_path)
+    ingest(layout, params(source="photos"))
+    as_written = (layout.raw / "train/b/1.png").read_bytes()
+    (layout.raw / "train/b/1.png").write_bytes(png(9))
+    (layout.raw / "val/a/3.png").unlink()
+    (layout.raw / "val/a/3.png").symlink_to(tmp_path / "nowhere")
+    write_photos(layout.raw, "own.png")
+    if lost:
+        shutil.rmtree(tmp_path / lost)
+    before = tree(tmp_path)
+    match = (
+        r"^data/raw is replaced as a whole, and holds 3 file\(s\) that databoost did not write, or "
+        r"not as they are:\n  - own\.png\n  - train/b/1\.png \(altered since\)\n"
+        r"  - val/a/3\.png \(altered since\)\nMove images"
+    )
+    with pytest.raises(SourceError, match=match):
+        ingest(layout, params(source="photos"))
+    assert tree(tmp_path) == before
+    (layout.raw / "train/b/1.png").write_bytes(as_written)
+    (layout.raw / "val/a/3.png").unlink()
+    (layout.raw / "own.png").unlink()
+    ingest(layout, params(source="photos"))
+    assert sorted(tree(layout.raw)) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("lost", ["data/ingest", ".databoost"])
@@ -190,6 +229,7 @@ def test_a_run_that_breaks_off_while_it_puts_its_files_in_place_can_be_repeated(
     layout = Layout(tmp_path)
     ingest(layout, params(source="photos"))
     (tmp_path / "photos/val/a/3.png").rename(tmp_path / "photos/val/a/4.png")
+    (tmp_path / "photos/train/a/2.png").write_bytes(png(9))
     replace, replaced = os.replace, []
 
     def breaks_off(source: Path, target: Path) -> None:
@@ -206,6 +246,28 @@ def test_a_run_that_breaks_off_while_it_puts_its_files_in_place_can_be_repeated(
     assert len(replaced) == n_in_place
     ingest(layout, params(source="photos"))
     assert sorted(tree(layout.raw)) == ["train/a/2.png", "train/b/1.png", "val/a/4.png"]
+    assert (layout.raw / "train/a/2.png").read_bytes() == png(9)
+
+
+def test_a_run_that_breaks_off_before_its_files_are_in_place_can_be_repeated(tmp_path, monkeypatch):
+    write_photos(tmp_path / "photos", *NAMES)
+    layout = Layout(tmp_path)
+    ingest(layout, params(source="photos"))
+    written = tree(layout.raw)
+    (tmp_path / "photos/train/a/2.png").write_bytes(png(9))
+
+    def breaks_off() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "sync", breaks_off)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                ingest(layout, params(source="photos"))
+    assert not layout.ingest.exists()
+    assert tree(layout.raw) == written
+    ingest(layout, params(source="photos"))
+    assert (layout.raw / "train/a/2.png").read_bytes() == png(9)
 
 
 def test_an_archive_gives_the_same_bytes_as_its_folder(tmp_path):

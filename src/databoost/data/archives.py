@@ -1,4 +1,4 @@
-"""Archives to folders; nothing is written before every member was found harmless.
+"""Archives to folders; nothing is written before every member to write was found harmless.
 
 Members are written by this module's own loop, never by ``extractall``: only folders and regular
 files come out, below the target folder, and no more bytes than are allowed, whatever the headers
@@ -25,6 +25,13 @@ from databoost.errors import SourceError
 
 #: Endings of the archives that can be unpacked (any case).
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+#: What systems and file managers leave behind, beside hidden files; in lower case.
+IGNORED_NAMES = frozenset(
+    {
+        *("__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+        *("@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"),
+    }
+)
 #: Bytes of all members together.
 MAX_UNPACKED_BYTES = 20 * 2**30
 #: Files and folders.
@@ -38,6 +45,7 @@ _CHUNK = 1 << 18
 _MAX_HEADER_BYTES = 1 << 20
 _HEADER_ROOM = 4096
 _IS_UTF8 = 0x800  # of a member's flags: so is its name
+_HARD_LINK = "is a hard link"
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,17 @@ def archive_ending(name: str) -> str:
     return next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
 
 
+def is_ignored(name: str) -> bool:
+    """Tell whether a file or folder of this name is hidden, or one of `IGNORED_NAMES` in any case.
+
+    >>> is_ignored(".git"), is_ignored("@eaDir"), is_ignored("eaDir")
+    (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in IGNORED_NAMES
+
+
 def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
-    """Unpack an archive into a new folder.
+    """Unpack an archive into a new folder, without what `is_ignored` or lies in what is.
 
     Parameters
     ----------
@@ -89,15 +106,15 @@ def unpack(archive: Path, folder: Path, limits: Limits | None = None) -> None:
     folder
         Made by this function. It is incomplete if an error is raised while it is filled.
     limits
-        What the archive may hold; the module's constants by default.
+        What the archive may hold, ignored members too; the module's constants by default.
 
     Raises
     ------
     SourceError
-        Before anything is written: if a member is a link or a device, is encrypted, appears twice,
-        or has a name that is absolute, holds ``..``, a backslash, a drive letter or control
-        characters; if the archive is larger than `limits` allow; if its table of contents is
-        damaged. While writing: if a member is damaged or longer than its header says.
+        Before anything is written: if a member that is not ignored is a link or a device, is
+        encrypted, appears twice, or has a name that is absolute, holds ``..``, a backslash, a drive
+        letter or control characters; if the archive is larger than `limits` allow; if its table of
+        contents is damaged. While writing: if a member is damaged or longer than its header says.
     OSError
         If the disk is full, or the archive may not be read or the folder not written to.
     """
@@ -134,22 +151,31 @@ def _checked(
                 "the limit; unpack it yourself and name the folder in data.source"
             )
         path = PurePosixPath(member.name)
-        fault = _name_fault(member.name) or member.fault
+        is_left_out = _is_left_out(member, path)
+        fault = "" if is_left_out else _name_fault(member.name) or member.fault
         if not fault and not member.is_folder and path in files:
             fault = "appears twice"
         if fault:
+            tool = " with `tar --hard-dereference`" if fault == _HARD_LINK else ""
             raise SourceError(
                 f"{archive.name} is refused: its member {member.name!r} {fault}; allowed are "
                 "folders and regular files with relative names. Nothing was unpacked: pack the "
-                "images again"
+                f"images again{tool}"
             )
         n_bytes += member.n_bytes
         if n_bytes > allowed:
             raise _too_large(archive, member.name, f"{n_bytes:,}", allowed)
+        if is_left_out:
+            continue
         checked.append((member, path))
         if not member.is_folder:
             files.add(path)
     return checked
+
+
+def _is_left_out(member: _Member, path: PurePosixPath) -> bool:
+    # A negative size would win bytes back, and may send a reader of tar round in circles.
+    return member.n_bytes >= 0 and any(part != ".." and is_ignored(part) for part in path.parts)
 
 
 def _name_fault(name: str) -> str:
@@ -248,6 +274,8 @@ def _open_tar(archive: Path, most: int) -> Iterator[_Opened]:
 def _tar_members(opened: tarfile.TarFile, stream: "_BoundedStream") -> Iterator[_Member]:
     for info in opened:
         fault = "" if info.isreg() or info.isdir() else "is a link or a device"
+        if info.islnk():
+            fault = _HARD_LINK
         if info.size < 0:
             fault = f"has a size of {info.size} bytes"
         yield _Member(info.name, info.size, info.isdir(), fault, info)

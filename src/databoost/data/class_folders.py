@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from databoost.data.images import FORMATS
@@ -26,6 +26,8 @@ IMAGE_ENDINGS = frozenset(
     {*FORMATS.values(), ".jpeg", ".jpe", ".jfif", ".tiff", ".pgm", ".pbm", ".pnm"}
 )
 
+# Names may lack an ending; and a class of pictures that can't be read is a class, too.
+_MAY_BE_IMAGES = IMAGE_ENDINGS | {"", ".heic", ".heif", ".avif"}
 _LIKE_A_SPLIT = re.compile("train|test|val", re.IGNORECASE)  # and eval
 
 
@@ -45,7 +47,8 @@ def find_places(
 
     Folders are splits by their names, unless there is but one of such a name, without folders of
     images in it, or ``data.classes`` names all. If that leaves a file in a folder without a place,
-    the second result is the folders that were taken for splits.
+    the second result is the folders that were taken for splits. Where none is ``val``, and no
+    folder of images lies beside them, the images of ``train`` are to be split.
 
     Parameters
     ----------
@@ -62,11 +65,11 @@ def find_places(
         some; or one is called like a split and holds folders of classes that lie beside it, or in
         the splits.
     """
-    top = _top(files)
+    # Folders of notes and the like say nothing about the layout.
+    telling = [file for file in files if _ending(file.parts) in _MAY_BE_IMAGES] or files
+    top = _top(telling)
     inside = {file: file.parts[len(top) :] for file in files if file.parts[: len(top)] == top}
-    # Folders of notes and the like say nothing about the layout; names may lack an ending.
-    images = [parts for parts in inside.values() if _ending(parts) in {"", *IMAGE_ENDINGS}]
-    images = images or list(inside.values())
+    images = [inside[file] for file in telling if file in inside]
     splits = _splits(images, data)
     nested = {"/".join(parts[:2]) for parts in images if len(parts) > 2}
     nested = {path for path in nested if path.lower().endswith(("/train", "/val"))}
@@ -87,6 +90,13 @@ def find_places(
             split = SPLIT_FOLDERS[parts[0].lower()]
             places[file] = Place(split, canonical_label(parts[1]), "__".join(parts[2:]))
     has_strays = any(len(parts) > 1 and file not in places for file, parts in inside.items())
+    given = {SPLIT_FOLDERS[name.lower()] for name in splits}
+    given |= {place.split for place in places.values()}
+    if "val" not in given and {parts[0] for parts in images if len(parts) > 1} <= splits:
+        places = {
+            file: replace(place, split="") if place.split == "train" else place
+            for file, place in places.items()
+        }
     return places, sorted(splits) if has_strays else []
 
 

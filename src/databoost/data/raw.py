@@ -22,13 +22,14 @@ from databoost.data.images import decode, file_ending, image_id
 from databoost.data.sources import FolderDigest, check_digest, source_files
 from databoost.data.tables import RAW_INDEX, UNREADABLE
 from databoost.errors import ImageError, SourceError, listed
-from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS
+from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS, SPLITS
 from databoost.sections import DataParams
 
 #: Larger files are listed as unreadable rather than read into memory.
 MAX_FILE_BYTES = 2**29
 
 _MAX_NAME_BYTES = 200
+_N_NAMES = 20
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,26 @@ class Collected:
 
     ``images`` has a row for each readable image (``RAW_INDEX``), sorted by path; ``unreadable`` a
     row for each other file (``UNREADABLE``), its path relative to the source, sorted, and with a
-    ``./`` before what a spreadsheet would take for a formula; ``classes`` are in their order.
+    ``./`` before what a spreadsheet would take for a formula; ``classes`` are in their order;
+    ``is_val_drawn`` tells that the source gives no validation images of its own.
     """
 
     images: pd.DataFrame
     unreadable: pd.DataFrame
     classes: tuple[str, ...]
+    is_val_drawn: bool = False
 
 
 def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Collected:
     """Copy the readable images of a folder, byte for byte, to ``raw/<split>/<class>/``.
 
-    The folder holds ``train/<class>/`` and ``val/<class>/`` (or ``valid``, ``validation``), and
-    optionally ``test/<class>/`` and ``label_book/<class>/``; or it holds one folder a class, and a
-    seeded stratified share of the images becomes the validation images (copies of one image stay
-    together). Either may lie in a folder of its own. Files keep their names; subfolders of a class
-    become a part of the name, ``a/b.png`` that is ``a__b.png``. Two folders whose names only differ
-    in how Unicode composes an accented letter are one class.
+    The folder holds ``train/<class>/``, and optionally ``val/<class>/`` (or ``valid``,
+    ``validation``), ``test/<class>/`` and ``label_book/<class>/``; or it holds one folder a class.
+    Without ``val``, a seeded stratified share of the training images, or of all, becomes the
+    validation images (copies of one image stay together). Either may lie in a folder of its own.
+    Files keep their names; subfolders of a class become a part of the name, ``a/b.png`` that is
+    ``a__b.png``. Two folders whose names only differ in how Unicode composes an accented letter are
+    one class.
 
     Parameters
     ----------
@@ -71,13 +75,15 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
     ------
     SourceError
         If no file, no training or no validation image is readable; if there are fewer than two
-        classes, or (all are listed) classes that ``data.classes`` lacks or that cannot be written;
-        if folders that ``data.classes`` does not name look like splits of other names; if `sha256`
-        is given and the digest differs or a file can't be read.
+        classes, or (all are listed) classes that ``data.classes`` lacks or that cannot be written,
+        or of which no training image is readable and that ``data.classes`` does not name; if
+        folders that it does not name look like splits of other names; if `sha256` is given and the
+        digest differs or a file can't be read.
     """
     files = source_files(folder)
     places, splits = find_places(files, data)
-    check_labels({place.label for place in places.values()}, data, splits)
+    named = {place.label for file, place in places.items() if file.suffix.lower() in IMAGE_ENDINGS}
+    check_labels(named, data, splits)
     digest = FolderDigest(folder) if sha256 else None
     arrived, unreadable = _read(folder, files, places, raw / "arriving", digest)
     if digest is not None:
@@ -88,6 +94,8 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
             f"are there:{listed(_examples(unreadable))}\nImages belong into train/<class>/ and "
             f"val/<class>/, or into one folder a class{taken_for_splits(splits)}"
         )
+    # Now of what images turned out to be, too: a folder without any is no class.
+    check_labels(set(arrived["label"]), data, splits)
     is_val = _drawn_validation(arrived, data)
     arrived.loc[arrived["split"] == "", "split"] = "train"
     arrived.loc[is_val, "split"] = "val"
@@ -95,7 +103,9 @@ def collect(folder: Path, data: DataParams, raw: Path, sha256: str = "") -> Coll
     (raw / "arriving").rmdir()
     classes = order_classes(arrived["label"], data.classes)
     _check_counts(images, classes, data.source, splits)
-    return Collected(images, unreadable, classes)
+    if not data.classes:
+        _check_trained(images, data.source)
+    return Collected(images, unreadable, classes, bool(is_val.any()))
 
 
 def _read(
@@ -152,11 +162,8 @@ def _content(path: Path) -> tuple[int, bytes, str]:
 def _drawn_validation(arrived: pd.DataFrame, data: DataParams) -> pd.Series:
     """Draw validation images among those without a split; copies of one image go together."""
     pool = arrived[arrived["split"] == ""]
-    unique = pool.drop_duplicates(["image_id", "label"]).sort_values(["image_id", "label"])
-    is_val = choose_validation(unique["label"], data.val_fraction, data.seed)
-    chosen = set(unique.loc[is_val, ["image_id", "label"]].itertuples(index=False, name=None))
-    pairs = zip(arrived["image_id"], arrived["label"], strict=True)
-    return (arrived["split"] == "") & pd.Series([pair in chosen for pair in pairs], arrived.index)
+    is_val = choose_validation(pool, data.val_fraction, data.seed)
+    return is_val.reindex(arrived.index, fill_value=False)
 
 
 def _move_into_place(arrived: pd.DataFrame, raw: Path) -> pd.DataFrame:
@@ -210,8 +217,8 @@ def _check_counts(
     present = set(images["split"])
     advice = {
         "train": "put some into train/<class>/",
-        "val": "put some into val/<class>/, or give one folder a class, without splits, of which "
-        "data.val_fraction is taken (at least one image of each class of two or more)",
+        "val": "put some into val/<class>/, or take val and folders of other names out, and "
+        "data.val_fraction of train is taken (at least one image of each class of two or more)",
     }
     for split in SNAPSHOT_SPLITS:
         if split not in present:
@@ -220,6 +227,23 @@ def _check_counts(
                 f"{source} holds no readable {split} image, only {found}; {advice[split]}"
                 f"{taken_for_splits(splits)}"
             )
+
+
+def _check_trained(images: pd.DataFrame, source: str) -> None:
+    labels = images.groupby("split")["label"].agg(set)
+    unknown = {split: labels[split] - labels["train"] for split in SPLITS if split in labels.index}
+    problems = [f"in {split}: {_few(names)}" for split, names in unknown.items() if names]
+    if problems:
+        raise SourceError(
+            f"{source} has classes that train ({_few(labels['train'])}) lacks, so that no model "
+            f"would learn them:{listed(problems)}\nRename their folders, take them out, or name "
+            "all classes in data.classes"
+        )
+
+
+def _few(names: set[str]) -> str:
+    more = f" and {len(names) - _N_NAMES} more" if len(names) > _N_NAMES else ""
+    return shown(", ".join(sorted(names)[:_N_NAMES])) + more
 
 
 def _examples(unreadable: pd.DataFrame, n_shown: int = 5) -> list[str]:

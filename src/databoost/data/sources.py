@@ -12,15 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
-from databoost.data.archives import ENDINGS, archive_ending, unpack
+from databoost.data.archives import ENDINGS, archive_ending, is_ignored, unpack
 from databoost.data.downloads import download
 from databoost.data.files import sha256_of
 from databoost.errors import SourceError
 from databoost.layout import Layout
 from databoost.sections import DataParams
-
-#: What file managers leave behind, beside hidden files.
-IGNORED_NAMES = frozenset({"__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"})
 
 _KINDS = f"a folder, an archive ({', '.join(ENDINGS)}), or an http, https or file URL of an archive"
 
@@ -92,9 +89,9 @@ def source_files(folder: Path) -> list[PurePosixPath]:
     Returns
     -------
     list of pathlib.PurePosixPath
-        Relative to `folder`, sorted by their text. Hidden files and folders and `IGNORED_NAMES`
-        are left out. Links are followed; a link back to a folder that it lies in is listed as if
-        it were a file.
+        Relative to `folder`, sorted by their text. Hidden files and folders, and what else
+        `is_ignored`, are left out. Links are followed; a link back to a folder that it lies in is
+        listed as if it were a file.
 
     Raises
     ------
@@ -287,7 +284,7 @@ def _unreadable(file: Path, error: OSError) -> SourceError:
 def _walk(folder: Path, prefix: str, ancestors: tuple[str, ...]) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name in IGNORED_NAMES:
+            if is_ignored(entry.name):
                 continue
             path = prefix + entry.name
             real = os.path.realpath(entry.path)

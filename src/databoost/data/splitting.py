@@ -6,8 +6,12 @@ of more images than are to be drawn, which go to train, and the number of images
 ``stratified`` leaves it at that; ``matched`` also spreads validation over the looks of the class:
 of two images that look alike, one that goes to validation makes it unlikely that the other does.
 This is the local pivotal method (Grafström, Lundström and Schelin 2012, Biometrics 68).
+
+Chance comes from the seed and the ids, by SHA-256: what is drawn of a class depends on its own
+images alone, and when one of them goes or comes, most of the others stay on their side.
 """
 
+import hashlib
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -21,6 +25,7 @@ from databoost.sections import SplitParams
 
 Truths = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.int64]
+Texts = npt.NDArray[np.str_]
 _EXACT = 1e-9  # a chance this close to 0 or 1 differs from it by rounding alone
 
 
@@ -73,8 +78,7 @@ def choose_sides(
     Parameters
     ----------
     pool
-        Rows with ``image_id``, ``split`` and ``label``, in an order that the images themselves
-        determine (:func:`pool_of`): the draw depends on it.
+        Rows with ``image_id``, ``split`` and ``label`` (:func:`pool_of`); no id occurs twice.
     split
         Share of validation (0 to 1) and seed. Every class of two or more groups gets at least one
         validation and one training image.
@@ -94,10 +98,11 @@ def choose_sides(
     """
     if len(pool) == 0:
         return np.zeros(0, dtype=np.bool_)
-    generator = np.random.default_rng(split.seed)
+    first_ids = pool["image_id"].groupby(groups).transform("min")
+    keys = np.array([_digest(f"{split.seed} {image_id}") for image_id in first_ids])
     is_pinned = pool["image_id"].isin(list(pinned_ids)).to_numpy()
     was_val = (pool["split"] == "val").to_numpy()
-    units = _Units.of(pool["label"].to_numpy(), groups, is_pinned, was_val)
+    units = _Units.of(keys, pool["label"].to_numpy(), is_pinned, was_val)
     chosen = units.is_pinned_val.copy()
     for label in sorted(set(units.labels)):
         here = np.flatnonzero(units.labels == label)
@@ -106,7 +111,7 @@ def choose_sides(
         n_pinned = int(units.sizes[here[units.is_pinned_val[here]]].sum())
         n_val = min(max(round(n_images * split.val_fraction), 1), n_images - 1) - n_pinned
         vectors = None if features is None else units.means(features, free)
-        drawn = _draw(units.sizes[free], n_val, vectors, generator)
+        drawn = _draw(units.sizes[free], n_val, units.keys[free], vectors)
         chosen[free[drawn]] = True
         _leave_none_empty(chosen, here, free, units.sizes)
     sides: Truths = chosen[units.unit_of]
@@ -133,29 +138,29 @@ def apply_sides(images: pd.DataFrame, pool: pd.DataFrame, is_val: Truths) -> pd.
 
 
 class _Units:
-    """The groups of a pool, each with its class, number of images and pins."""
+    """The groups of a pool in random order, each with its class, number of images and pins."""
 
     def __init__(
-        self, unit_of: Groups, labels: npt.NDArray[np.str_], is_pinned: Truths, to_val: Truths
+        self, unit_of: Groups, keys: Texts, labels: Texts, is_pinned: Truths, to_val: Truths
     ) -> None:
-        self.unit_of, self.labels = unit_of, labels
+        self.unit_of, self.keys, self.labels = unit_of, keys, labels
         self.is_pinned, self.is_pinned_val = is_pinned, is_pinned & to_val
         self.sizes = np.bincount(unit_of, minlength=len(labels))
 
     @classmethod
     def of(
-        cls, labels: npt.NDArray[np.object_], groups: Groups, is_pinned: Truths, was_val: Truths
+        cls, keys: Texts, labels: npt.NDArray[np.object_], is_pinned: Truths, was_val: Truths
     ) -> "_Units":
-        """Make units of groups, numbered by first appearance."""
-        unit_of = pd.factorize(groups)[0].astype(np.int64)
+        """Make a unit of the images that have one key, numbered in the order of the keys."""
+        unit_keys, unit_of = np.unique(keys, return_inverse=True)
         names, label_of = np.unique(labels.astype(str), return_inverse=True)
-        n_units = int(unit_of.max()) + 1
+        n_units = len(unit_keys)
         counts = np.zeros((n_units, len(names)), dtype=np.int64)
         np.add.at(counts, (unit_of, label_of), 1)
         main = names[counts.argmax(axis=1)]  # the first name wins a tie
         in_val = np.bincount(unit_of, is_pinned & was_val, n_units) > 0
         in_train = np.bincount(unit_of, is_pinned & ~was_val, n_units) > 0
-        return cls(unit_of, main, in_val | in_train, in_val & ~in_train)
+        return cls(unit_of, unit_keys, main, in_val | in_train, in_val & ~in_train)
 
     def means(self, features: npt.NDArray[np.float32], units: Groups) -> npt.NDArray[np.float64]:
         """Mean vectors of some units, of any length."""
@@ -171,56 +176,65 @@ class _Units:
 def _draw(
     sizes: npt.NDArray[np.int64],
     n_images: int,
+    keys: Texts,
     vectors: npt.NDArray[np.float64] | None,
-    generator: np.random.Generator,
 ) -> Truths:
     """Draw groups of `n_images` images in all, each with the same chance.
 
     Larger groups are drawn first; what they leave too much or too little is spread over the
     smaller ones, so that single images make the number exact. A group of more images than are
-    left to draw is not drawn.
+    left to draw is not drawn. The groups come in random order: without vectors the first are drawn.
     """
     drawn = np.zeros(len(sizes), dtype=np.bool_)
     n_left = n_images
     for size in np.unique(sizes)[::-1]:
         same = np.flatnonzero(sizes == size)
-        chance = 0.0 if size > n_left else min(n_left / sizes[sizes <= size].sum(), 1.0)
-        near = None if vectors is None else vectors[same]
-        drawn[same] = _pivotal(np.full(len(same), chance), near, generator)
+        n_open = int(sizes[sizes <= size].sum())
+        n_asked = 0 if size > n_left else min(n_left, n_open)
+        if vectors is None:
+            whole, rest = divmod(n_asked * len(same), n_open)
+            n_drawn = whole + (_uniform(keys[same[0]]) < rest / n_open)
+            drawn[same[:n_drawn]] = True
+        else:
+            chance = np.full(len(same), n_asked / n_open)
+            drawn[same] = _pivotal(chance, keys[same], vectors[same])
         n_left -= int(size * drawn[same].sum())
     return drawn
 
 
 def _pivotal(
-    chance: npt.NDArray[np.float64],
-    vectors: npt.NDArray[np.float64] | None,
-    generator: np.random.Generator,
+    chance: npt.NDArray[np.float64], keys: Texts, vectors: npt.NDArray[np.float64]
 ) -> Truths:
-    """Decide (n,) chances so that as many are drawn as they add up to.
+    """Decide (n,) chances, of units in random order, so that as many are drawn as they add up to.
 
-    Chance moves between a random unit and its nearest (or a random) partner until one of the two
-    is decided; what either expects stays.
+    Chance moves between the next unit and its nearest partner until one of the two is decided;
+    what either expects stays.
     """
-    order = generator.permutation(len(chance))
     is_open = (chance > _EXACT) & (chance < 1 - _EXACT)
-    squares = 0.0 if vectors is None else (vectors**2).sum(axis=1)
-    for one in order:
+    squares = (vectors**2).sum(axis=1)
+    for one in range(len(chance)):
         while is_open[one]:
             is_open[one] = False
             if not is_open.any():
-                chance[one] = float(generator.random() < chance[one])
+                chance[one] = float(_uniform(keys[one]) < chance[one])
                 break
-            if vectors is None:
-                other = order[is_open[order].argmax()]
-            else:
-                other = np.where(is_open, squares - 2 * (vectors @ vectors[one]), np.inf).argmin()
+            other = np.where(is_open, squares - 2 * (vectors @ vectors[one]), np.inf).argmin()
             up, down = min(1 - chance[one], chance[other]), min(chance[one], 1 - chance[other])
-            step = up if generator.random() * (up + down) < down else -down
+            step = up if _uniform(keys[one], keys[other]) * (up + down) < down else -down
             chance[one] += step
             chance[other] -= step
             for unit in (one, other):
                 is_open[unit] = _EXACT < chance[unit] < 1 - _EXACT
     return chance > 0.5
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _uniform(*keys: str) -> float:
+    """Give a number from 0 to 1 that the keys determine."""
+    return int(_digest(" ".join(keys))[:12], 16) / 16**12
 
 
 def _leave_none_empty(

@@ -10,6 +10,7 @@ import pandas as pd
 from databoost.data.corrections import apply_corrections, read_corrections
 from databoost.data.datasets import (
     check_usable,
+    lost_images,
     read_classes,
     resolve_duplicates,
     sort_manifest,
@@ -31,11 +32,15 @@ def prepare(layout: Layout, params: Params) -> None:
     CorrectionError
         If the ledger does not fit the images.
     DatasetError
-        If nothing is left to train on or to validate with.
+        If what is left cannot be trained on or lacks a class, as :func:`check_usable` tells. The
+        table of duplicates is then there to be looked at; everything else stays as it was.
     """
     raw = read_table(layout.raw_index, RAW_INDEX)
     ledger = read_corrections(layout.corrections)
-    resolved = resolve_duplicates(apply_corrections(raw, ledger, read_classes(layout.classes)))
+    corrected = apply_corrections(raw, ledger, read_classes(layout.classes))
+    resolved = resolve_duplicates(corrected)
+    write_table(layout.duplicates, resolved.duplicates, DUPLICATES)
+    lost = lost_images(raw, corrected, resolved.images)
     images, split = resolved.images, {"strategy": "given"}
     r00 = layout.round("r00")
     with whole_folder(r00.dataset) as dataset, whole_folder(layout.heldout) as heldout:
@@ -46,7 +51,7 @@ def prepare(layout: Layout, params: Params) -> None:
         files = [layout.raw / path for path in images["path"]]
         manifest = _first_manifest(images, [arrivals.ending(file) for file in files])
         is_heldout = manifest["split"].isin(HELDOUT_SPLITS)
-        check_usable(manifest[~is_heldout], params.split.strategy)
+        emptied = check_usable(manifest[~is_heldout], params.split.strategy, lost)
         for file, path, is_out in zip(files, manifest["path"], is_heldout, strict=True):
             arrivals.move(file, (heldout if is_out else dataset) / path)
         arrivals.close()
@@ -55,8 +60,9 @@ def prepare(layout: Layout, params: Params) -> None:
         )
     write_table(r00.manifest, sort_manifest(manifest[~is_heldout]), MANIFEST)
     write_json(r00.split, split)
-    write_table(layout.duplicates, resolved.duplicates, DUPLICATES)
     _tell(raw, len(ledger), resolved.duplicates, manifest, layout)
+    for reasons in emptied:
+        print(f"a class is empty now: {reasons}")
 
 
 class _Arrivals:
