@@ -69,6 +69,7 @@ def test_candidates_are_compared_slice_by_slice(monkeypatch: pytest.MonkeyPatch)
     """Strokes of no more pairs than said are held at once, however many hashes are alike."""
     monkeypatch.setattr(near_duplicates, "_AT_ONCE", 4)
     monkeypatch.setattr(near_duplicates, "_PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr(near_duplicates, "_DENSE", 1.0)
     held, einsum = [], np.einsum
 
     def note(rule: str, first: Any, second: Any) -> Any:
@@ -94,6 +95,63 @@ def test_candidates_are_compared_slice_by_slice(monkeypatch: pytest.MonkeyPatch)
     assert held == [3, 3, 3, 3, 3]  # twelve of the first four images, three of the others
 
 
+def alike(n_images: int, n_others: int) -> Fingerprints:
+    """Frames of one scene among images that are near to none of them."""
+    random = np.random.default_rng(0)
+    scene = random.normal(size=1764) + 0.2 * random.normal(size=(n_images, 1764))
+    vectors = np.concatenate([scene, random.normal(size=(n_others, 1764))]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    hashes = np.array([7] * n_images + [2**64 - 1] * n_others, dtype=np.uint64)
+    order = random.permutation(n_images + n_others)
+    return Fingerprints(hashes[order], vectors[order])
+
+
+@pytest.mark.parametrize("dense", [0.0, 0.1, 0.6, 1.0])
+def test_pairs_are_the_same_to_the_last_digit_however_they_are_compared(
+    monkeypatch: pytest.MonkeyPatch, dense: float
+) -> None:
+    monkeypatch.setattr(near_duplicates, "_AT_ONCE", 16)
+    monkeypatch.setattr(near_duplicates, "_COLUMNS", 7)
+    monkeypatch.setattr(near_duplicates, "_DENSE", dense)
+    prints = alike(40, 20)
+    first, second = np.nonzero(np.triu(prints.hashes[:, None] == prints.hashes, k=1))
+    expected = np.einsum("ij,ij->i", prints.strokes[first], prints.strokes[second])
+    least = np.sort(expected)[len(expected) // 2]  # a digit less, and this pair is none
+    pairs = find_pairs(prints, RULES.model_copy(update={"min_similarity": float(least)}))
+    is_pair = expected >= least
+    assert pairs["first"].tolist() == first[is_pair].tolist()
+    assert pairs["second"].tolist() == second[is_pair].tolist()
+    assert pairs["similarity"].tolist() == expected[is_pair].tolist()
+
+
+def test_strokes_of_many_frames_are_not_gathered_for_each_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gathered, einsum = [], np.einsum
+
+    def note(rule: str, first: Any, second: Any) -> Any:
+        if rule == "ij,ij->i":
+            gathered.append(len(first))
+        return einsum(rule, first, second)
+
+    monkeypatch.setattr(np, "einsum", note)
+    hashes, vectors = np.zeros(300, dtype=np.uint64), np.ones((300, 1), dtype=np.float32)
+    pairs = find_pairs(Fingerprints(hashes, vectors), RULES)
+    assert len(pairs) == 300 * 299 // 2
+    # Images 0 to 25 are near to so many of the 256 first rows, 256 to 260 of the 44 others.
+    assert gathered == [25 * 26 // 2, 4 * 5 // 2]
+
+
+def test_a_pair_takes_few_bytes() -> None:
+    prints = alike(40, 0)
+    pairs = find_pairs(prints, RULES)
+    assert len(pairs) == 780
+    assert pairs.memory_usage(index=False).sum() == 780 * (4 + 4 + 1 + 4)
+    listed = pairs_to_list(pairs, group_pairs(pairs, 40), np.array(["train"] * 40, dtype=object))
+    assert listed["similarity"].dtype == np.float64  # prints as it always did
+    assert listed["similarity"].tolist() == pairs["similarity"][listed.index].tolist()
+
+
 def test_blank_images_are_near_to_none() -> None:
     blank = np.full((10, 20, 3), 255, dtype=np.uint8)
     assert pairs_of([blank, blank.copy(), np.full((9, 9, 1), 128, dtype=np.uint8)]) == []
@@ -110,6 +168,24 @@ def test_colour_and_grey_of_one_picture_are_near() -> None:
 def test_pairs_of_pairs_are_one_group() -> None:
     pairs = pd.DataFrame({"first": [1, 2, 0], "second": [4, 4, 5]})
     assert group_pairs(pairs, 7).tolist() == [0, 1, 1, 2, 1, 0, 3]
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 2**18])
+def test_groups_are_the_same_however_many_pairs_are_joined_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(near_duplicates, "_LINKS_AT_ONCE", at_once)
+    ends = np.random.default_rng(0).integers(0, 60, (40, 2))
+    groups = [{number} for number in range(60)]
+    for one, other in ends:
+        joined = groups[one] | groups[other]
+        for number in joined:
+            groups[number] = joined
+    firsts = sorted({min(group) for group in groups})
+    pairs = pd.DataFrame(ends, columns=["first", "second"])
+    expected = [firsts.index(min(group)) for group in groups]
+    assert group_pairs(pairs, 60).tolist() == expected
+    assert len(firsts) == 22
 
 
 def all_pairs(*groups: list[int]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import io
 import struct
 import threading
 import warnings
+import weakref
 import zlib
 from pathlib import Path
 
@@ -356,7 +357,8 @@ def test_a_part_has_few_images_where_they_are_large(tmp_path, n_bytes, sizes):
 
 
 @pytest.mark.parametrize(
-    ("n_bytes", "sizes"), [(19, [1] * 20), (40, [1] * 4 + [2] * 8), (160, [1] * 4 + [8] * 2)]
+    ("n_bytes", "sizes"),
+    [(19, [1] * 20), (40, [1] * 4 + [2] * 8), (160, [1, 1, 1, 2, 3, 4, 8])],
 )
 def test_fewer_images_wait_in_memory_where_they_are_large(tmp_path, monkeypatch, n_bytes, sizes):
     gone: list[int] = []
@@ -372,6 +374,91 @@ def test_fewer_images_wait_in_memory_where_they_are_large(tmp_path, monkeypatch,
     files = ImageFiles(shade_files(tmp_path, *range(20)))  # of 20 bytes each
     assert [int(image[0, 0, 0]) for image in files] == list(range(20))
     assert sorted(gone) == sizes
+
+
+class Counted(np.ndarray):
+    """Pixels that can be watched until they are freed."""
+
+
+SMALL, LARGE = 10, 1000
+
+
+@pytest.mark.parametrize("n_threads", [2, 4])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [LARGE] * 60,
+        [SMALL] * 60 + [LARGE] * 60,
+        [SMALL, LARGE] * 30,
+        ([SMALL] * 15 + [LARGE]) * 10,
+        ([SMALL] * 20 + [99] * 20 + [LARGE] * 5) * 3,
+        np.random.default_rng(0).choice([SMALL, LARGE], 90, p=[0.8, 0.2]).tolist(),
+    ],
+    ids=["large", "small first", "alternating", "few large", "three sizes", "random"],
+)
+def test_few_bytes_wait_in_memory_whatever_the_order_of_sizes(monkeypatch, sizes, n_threads):
+    opened: list[int] = []
+    alive: list[int] = [0]
+    lock = threading.Lock()
+
+    def count(n_bytes):
+        with lock:
+            alive.append(alive[-1] + n_bytes)
+
+    def decode_counted(_files, file):
+        opened.append(int(file))
+        image = np.full((1, sizes[int(file)], 1), int(file), dtype=np.uint8).view(Counted)
+        count(image.nbytes)
+        weakref.finalize(image, count, -image.nbytes)
+        return image
+
+    monkeypatch.setattr(images, "_N_THREADS", n_threads)
+    monkeypatch.setattr(images, "_BYTES_AT_ONCE", 100)
+    monkeypatch.setattr(ImageFiles, "_decode", decode_counted)
+    files = ImageFiles([b"%d" % number for number in range(len(sizes))])
+    given = [(int(image[0, 0, 0]), image.nbytes) for image in files]
+    assert given == list(enumerate(sizes))
+    assert sorted(opened) == list(range(len(sizes)))  # none twice
+    assert max(alive) <= (n_threads + 1) * (99 + LARGE) + LARGE  # a loop holds one image itself
+    assert alive[-1] == 0
+
+
+def test_small_images_are_decoded_by_several_threads(tmp_path, monkeypatch):
+    """The first image waits for the third, which another thread decodes meanwhile."""
+    begun = [threading.Event() for _ in range(3)]
+    decode_file = ImageFiles._decode
+
+    def wait(self, file):
+        number = int(file.stem)
+        if number < 3:
+            begun[number].set()
+        if number == 0:
+            assert begun[2].wait(60)
+        return decode_file(self, file)
+
+    monkeypatch.setattr(images, "_N_THREADS", 2)
+    monkeypatch.setattr(ImageFiles, "_decode", wait)
+    files = ImageFiles(shade_files(tmp_path, *range(20)))
+    assert [int(image[0, 0, 0]) for image in files] == list(range(20))
+
+
+def test_a_loop_gives_what_a_go_left_before_it_stops_at_a_later_file(monkeypatch):
+    sizes = [SMALL] * 30 + [LARGE] * 30
+
+    def decode_some(_files, file):
+        if int(file) in (50, 53):
+            raise ImageError(f"{int(file)}: not an image")
+        return np.full((1, sizes[int(file)], 1), int(file), dtype=np.uint8)
+
+    monkeypatch.setattr(images, "_N_THREADS", 2)
+    monkeypatch.setattr(images, "_BYTES_AT_ONCE", 100)
+    monkeypatch.setattr(ImageFiles, "_decode", decode_some)
+    seen = []
+    with pytest.raises(ImageError, match=r"^50: not an image"):
+        seen.extend(
+            int(image[0, 0, 0]) for image in ImageFiles([b"%d" % number for number in range(60)])
+        )
+    assert seen == list(range(50))
 
 
 def test_a_loop_stops_at_the_first_file_that_is_no_image(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -17,6 +18,9 @@ from databoost.sections import AuditParams
 
 _AT_ONCE = 256  # rows compared at once
 _PAIRS_AT_ONCE = 4096  # pairs whose strokes are compared at once
+_COLUMNS = 64  # images compared with all rows at once: their strokes fit the processor's cache
+_DENSE = 0.1  # share of the rows, near to an image, from which on all take less time than those
+_LINKS_AT_ONCE = 2**18  # pairs that are joined to groups at once
 _SMALL = 5  # images of a group whose pairs are all listed: at most two an image
 
 
@@ -70,29 +74,30 @@ def find_pairs(prints: Fingerprints, rules: AuditParams) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``first`` and ``second`` (int64 positions, first < second), ``bits`` (int64) and
-        ``similarity`` (float64), by first, then second.
+        ``first`` and ``second`` (int32 positions, first < second), ``bits`` (uint8) and
+        ``similarity`` (float32), by first, then second: of n frames of one scene there are
+        n (n - 1) / 2, which is why they are small.
     """
     hashes, strokes = prints.hashes, prints.strokes
-    found = [pd.DataFrame({"first": [], "second": [], "bits": [], "similarity": []})]
+    found: dict[str, list[npt.NDArray[Any]]] = {
+        "first": [np.zeros(0, dtype=np.int32)],
+        "second": [np.zeros(0, dtype=np.int32)],
+        "bits": [np.zeros(0, dtype=np.uint8)],
+        "similarity": [np.zeros(0, dtype=np.float32)],
+    }
     for start in range(0, len(hashes), _AT_ONCE):
         later = hashes[start:]
         bits = np.bitwise_count(later[:_AT_ONCE, None] ^ later[None, :])  # uint8
         first, second = np.nonzero(np.triu(bits <= rules.max_bits, k=1))
-        similarity = _similarity(strokes[start:], first, second)
+        similarity = _similarity(strokes[start:], len(bits), first, second)
         is_pair = similarity >= rules.min_similarity
-        found.append(
-            pd.DataFrame(
-                {
-                    "first": (first + start)[is_pair],
-                    "second": (second + start)[is_pair],
-                    "bits": bits[first, second][is_pair],
-                    "similarity": similarity[is_pair].astype(np.float64),
-                }
-            )
-        )
-    pairs = pd.concat(found[1:] or found, ignore_index=True)
-    return pairs.astype({"first": "int64", "second": "int64", "bits": "int64"})
+        found["first"].append((first[is_pair] + start).astype(np.int32))
+        found["second"].append((second[is_pair] + start).astype(np.int32))
+        found["bits"].append(bits[first, second][is_pair])
+        found["similarity"].append(similarity[is_pair])
+    # One column after the other, so that no second copy of all stands beside them.
+    columns = {name: np.concatenate(found.pop(name)) for name in list(found)}
+    return pd.DataFrame(columns, copy=False)
 
 
 def group_pairs(pairs: pd.DataFrame, n_images: int) -> npt.NDArray[np.int64]:
@@ -104,11 +109,14 @@ def group_pairs(pairs: pd.DataFrame, n_images: int) -> npt.NDArray[np.int64]:
         (n_images,) int64 from 0: one number for images that are joined by a chain of pairs; an
         image without near-duplicates has a number of its own.
     """
-    shape = (n_images, n_images)
-    links = coo_array((np.ones(len(pairs)), (pairs["first"], pairs["second"])), shape=shape)
-    if not n_images:
-        return np.zeros(0, dtype=np.int64)
-    numbers = connected_components(links, directed=False)[1]
+    ends = pairs["first"].to_numpy(), pairs["second"].to_numpy()
+    numbers = np.arange(n_images)
+    for start in range(0, len(pairs), _LINKS_AT_ONCE):
+        one, other = (numbers[end[start : start + _LINKS_AT_ONCE]] for end in ends)
+        is_new = one != other
+        links = np.ones(is_new.sum()), (one[is_new], other[is_new])
+        graph = coo_array(links, shape=(n_images, n_images))
+        numbers = connected_components(graph, directed=False)[1][numbers]
     first = np.unique(numbers, return_index=True)[1]
     groups: npt.NDArray[np.int64] = np.argsort(np.argsort(first))[numbers].astype(np.int64)
     return groups
@@ -135,28 +143,51 @@ def pairs_to_list(
     Returns
     -------
     pandas.DataFrame
-        Rows of `pairs`, in their order.
+        Rows of `pairs`, in their order; ``similarity`` is float64.
     """
-    first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
-    is_listed = np.bincount(groups)[groups[first]] <= _SMALL
-    order = np.argsort(-pairs["similarity"].to_numpy(), kind="stable")
-    for ours in (order, order[splits[first[order]] != splits[second[order]]]):
-        place = np.full(len(groups), len(ours))  # of each image's best pair among ours
-        for end in (first, second):
-            np.minimum.at(place, end[ours], np.arange(len(ours)))
-        is_listed[ours[place[place < len(ours)]]] = True
-    listed: pd.DataFrame = pairs[is_listed]
+    ends = pairs["first"].to_numpy(), pairs["second"].to_numpy()
+    similarity = pairs["similarity"].to_numpy()
+    is_listed = (np.bincount(groups) <= _SMALL)[groups][ends[0]]
+    names = pd.factorize(splits)[0].astype(np.int32)
+    for is_ours in (np.ones(len(pairs), dtype=bool), names[ends[0]] != names[ends[1]]):
+        most = np.full(len(groups), -np.inf, dtype=similarity.dtype)
+        for end in ends:
+            np.maximum.at(most, end[is_ours], similarity[is_ours])
+        place = np.full(len(groups), len(pairs))  # of each image's best pair among ours
+        for end in ends:
+            best = np.flatnonzero(is_ours & (similarity == most[end]))
+            np.minimum.at(place, end[best], best)
+        is_listed[place[place < len(pairs)]] = True
+    listed: pd.DataFrame = pairs[is_listed].astype({"similarity": "float64"})
     return listed
 
 
 def _similarity(
-    strokes: npt.NDArray[np.float32], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+    strokes: npt.NDArray[np.float32],
+    n_rows: int,
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    # Nearly all images of one scene are candidates; the strokes of all pairs would not fit.
+    """Compare pairs whose first images are among the `n_rows` first ones.
+
+    An image that is near to many of those is compared with all of them, which takes less time
+    than to gather the strokes of every pair. Both sums of einsum have one order, so they have the
+    same last digit; those of BLAS depend on the block, the threads and the processor.
+    """
+    is_dense = np.bincount(second, minlength=len(strokes)) > _DENSE * n_rows
+    dense = np.flatnonzero(is_dense)
+    products = np.empty((n_rows, len(dense)), dtype=np.float32)
+    for start in range(0, len(dense), _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        products[:, part] = np.einsum("ij,kj->ik", strokes[:n_rows], strokes[dense[part]])
     found = np.empty(len(first), dtype=np.float32)
-    for start in range(0, len(first), _PAIRS_AT_ONCE):
-        part = slice(start, start + _PAIRS_AT_ONCE)
-        found[part] = np.einsum("ij,ij->i", strokes[first[part]], strokes[second[part]])
+    is_found = is_dense[second]
+    places = np.cumsum(is_dense) - 1
+    found[is_found] = products[first[is_found], places[second[is_found]]]
+    left = np.flatnonzero(~is_found)
+    for start in range(0, len(left), _PAIRS_AT_ONCE):
+        some = left[start : start + _PAIRS_AT_ONCE]
+        found[some] = np.einsum("ij,ij->i", strokes[first[some]], strokes[second[some]])
     return found
 
 

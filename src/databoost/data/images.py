@@ -44,6 +44,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 PART_BYTES = 2**28
 # Images that a thread decodes in one go, and how many threads do: a drawing is decoded sooner than
 # a thread is woken, but of large photos each is enough for a go, since they wait in memory.
+# No size is known before it is decoded: a go ends early where the photos turn out large.
 _AT_ONCE = 8
 _BYTES_AT_ONCE = 2**25
 _N_THREADS = min(os.cpu_count() or 1, 4)
@@ -211,25 +212,36 @@ class ImageFiles(Sequence[Pixels]):
         return image
 
     def __iter__(self) -> Iterator[Pixels]:
-        """Yield the images in order; threads decode the next few meanwhile."""
+        """Yield the images in order; threads decode the next few meanwhile.
+
+        Beside what the caller keeps, at most ``_N_THREADS + 1`` goes are in memory, each of less
+        than ``_BYTES_AT_ONCE`` bytes and one image more, whatever the order of the sizes.
+        """
         if len(self) <= _AT_ONCE or _N_THREADS == 1:
             yield from (self[number] for number in range(len(self)))
             return
-        waiting: deque[Future[list[Pixels]]] = deque()
-        start, n = 0, 1
+        waiting: deque[tuple[range, Future[list[Pixels]]]] = deque()
+        numbers, left = range(len(self)), range(0)
+        n = 1
         with ThreadPoolExecutor(_N_THREADS, "images") as pool:
             try:
-                while start < len(self) or waiting:
-                    if start < len(self) and len(waiting) <= _N_THREADS:
-                        waiting.append(pool.submit(self._some, range(len(self))[start : start + n]))
-                        start += n
-                        continue
-                    images = waiting.popleft().result()
+                while numbers or left or waiting:
+                    if left:  # the next to be given out, for which the others wait
+                        waiting.appendleft((left, pool.submit(self._some, left)))
+                        left = range(0)
+                    while numbers and len(waiting) <= _N_THREADS:
+                        some, numbers = numbers[:n], numbers[n:]
+                        waiting.append((some, pool.submit(self._some, some)))
+                    some, future = waiting.popleft()
+                    images = future.result()
+                    left = some[len(images) :]
                     largest = max(1, *(image.nbytes for image in images))
-                    n = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // largest))
+                    # At most twice as many as last time: where sizes mix, few goes end early.
+                    n = max(1, min(2 * n, _AT_ONCE, _BYTES_AT_ONCE // largest))
                     yield from images
+                    del images, future
             finally:
-                for future in waiting:
+                for _, future in waiting:
                     future.cancel()
 
     def parts(self, n: int, n_bytes: int = PART_BYTES) -> Iterator[list[Pixels]]:
@@ -249,7 +261,15 @@ class ImageFiles(Sequence[Pixels]):
             yield part
 
     def _some(self, numbers: range) -> list[Pixels]:
-        return [self[number] for number in numbers]
+        """Decode the first of these images, as many as fill the memory of a go."""
+        images: list[Pixels] = []
+        n_bytes = 0
+        for number in numbers:
+            images.append(self[number])
+            n_bytes += images[-1].nbytes
+            if n_bytes >= _BYTES_AT_ONCE:
+                break
+        return images
 
     def _decode(self, file: Path | bytes) -> Pixels:
         if isinstance(file, bytes):
