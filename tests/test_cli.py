@@ -273,6 +273,13 @@ def test_declare_writes_params(folder: Path) -> None:
     assert databoost("declare", "r03").stdout == "declared: r00, r01, r02, r03\n"
     assert read_params(folder / "params.yaml").rounds == ("r00", "r01", "r02", "r03")
     assert databoost("declare", "r00").stdout == "declared: r00\n"
+    for name in ("r00", "r03", "r02"):
+        Layout(folder).round(name).root.mkdir(parents=True)
+    assert databoost("declare", "r01").stdout == (
+        "declared: r00, r01\nmap and report still depend on rounds that lie beside them, and a "
+        "clone will not have them: rm -r data/rounds/r02 data/rounds/r03\nOnce declared again, "
+        "`dvc repro` has them back from DVC's cache\n"
+    )
     assert "is no round; rounds are called r00, r01" in refusal("declare", "3")
 
 

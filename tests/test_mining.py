@@ -199,6 +199,17 @@ def test_what_a_failure_may_not_have_hides_nothing_behind_it(
     assert here.fill(None) == every
 
 
+def test_a_draw_to_choose_from_holds_what_may_be_added_and_enough_of_it(
+    mine: Callable[..., Mine],
+) -> None:
+    policy = STILL | {"noise": [1, 9]}
+    assert len(mine(policy, strategy="diverse", additions=8, pool=2).fill(None)[0]) == 8
+    capped = mine(policy, strategy="diverse", additions=2, pool=2, max_per_parent=2)
+    # Candidate i is of parent i modulo 4: three of them have all that they may.
+    chosen = added(grown(capped, [0, 4, 1, 5, 2, 6]).fill(None)[0])
+    assert [candidate % 4 for candidate in chosen] == [3, 3]
+
+
 def test_recall_is_measured_by_some_of_the_queries(
     mine: Callable[..., Mine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

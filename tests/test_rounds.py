@@ -93,6 +93,57 @@ def test_the_number_of_new_rounds_can_be_capped(
     assert calls == [("evaluate@r01",), ("evaluate@r02",), ("evaluate@r03",), ()]
 
 
+def test_an_interrupted_run_makes_no_more_rounds_when_repeated(
+    layout: Layout, dvc: Callable[..., list[tuple[str, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dvc()
+    declare_rounds(layout, "r01")
+    whole, n_calls = rounds._reproduce, 0
+
+    def killed(layout: Layout, *targets: str) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls in (2, 4):  # of r02, and of r03 when the command was repeated
+            raise KeyboardInterrupt
+        whole(layout, *targets)
+
+    monkeypatch.setattr(rounds, "_reproduce", killed)
+    for last in ("r02", "r03"):
+        with pytest.raises(KeyboardInterrupt):
+            run_rounds(layout, 2)
+        assert read_params(layout.params).rounds[-1] == last
+    assert run_rounds(layout, 2) == "2 new round(s), as asked (r03)"
+    assert run_rounds(layout, 2) == "2 new round(s), as asked (r05)"
+
+
+@pytest.mark.parametrize(("back", "again", "last"), [("r00", 2, "r02"), ("r02", 3, "r05")])
+def test_another_run_than_the_interrupted_one_counts_from_its_own_start(
+    layout: Layout,
+    dvc: Callable[..., list[tuple[str, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
+    back: str,
+    again: int,
+    last: str,
+) -> None:
+    dvc()
+    declare_rounds(layout, "r01")
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "_reproduce", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_rounds(layout, 2)
+    declare_rounds(layout, back)
+    assert run_rounds(layout, again) == f"{again} new round(s), as asked ({last})"
+
+
+def test_a_run_without_a_cap_forgets_an_interrupted_one(
+    layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
+) -> None:
+    dvc(r01={"stop": "limit"})
+    write_json(layout.run_aim, {"max_rounds": 5, "from": 1})
+    assert run_rounds(layout, None).endswith("(r01)")
+    assert not layout.run_aim.exists()
+
+
 def test_a_finished_boost_declares_nothing(
     layout: Layout, dvc: Callable[..., list[tuple[str, ...]]]
 ) -> None:

@@ -132,13 +132,14 @@ def test_what_traces_to_what_is_told_in_the_round(layout: Layout) -> None:
     make_current(layout.round("r01"))
     assert trail_of(layout, "q", ROUNDS)[-1] == (
         "r01",
-        "fixed; 1 of 2 additions near it have its label (nearness is no proof of cause): "
+        "fixed; 1 of 2 additions near it or fetched for it have its label (nearness is no proof of "
+        "cause): "
         "c (i, 0.875, fetched for it), d (i, 0.250)",
     )
     assert trail_of(layout, "o", ROUNDS)[-1] == (
         "r01",
-        "newly wrong; 1 of 1 additions near it have the label that it is taken for (nearness is no "
-        "proof of cause): c (, 0.125)",
+        "newly wrong; 1 of 1 additions near it or fetched for it have the label that it is taken "
+        "for (nearness is no proof of cause): c (, 0.125)",
     )
     assert trail_of(layout, "c", ROUNDS)[-1] == (
         "r01",

@@ -116,10 +116,17 @@ def declare(round_name: str) -> None:
     Example:
       databoost declare r03
     """
-    from databoost.rounds import declare_rounds
+    from databoost.rounds import declare_rounds, undeclared_rounds
 
     layout, _ = open_project()
-    click.echo(f"declared: {', '.join(declare_rounds(layout, round_name).rounds)}")
+    params = declare_rounds(layout, round_name)
+    click.echo(f"declared: {', '.join(params.rounds)}")
+    if left := undeclared_rounds(layout, params):
+        click.echo(
+            "map and report still depend on rounds that lie beside them, and a clone will not have "
+            f"them: rm -r {' '.join(map(str, left))}\nOnce declared again, `dvc repro` has them "
+            "back from DVC's cache"
+        )
 
 
 main.add_command(study)

@@ -161,6 +161,11 @@ class Layout:
         """What each change of the ledger by a command was, for undo: one table a change."""
         return self.state / "corrections"
 
+    @property
+    def run_aim(self) -> Path:
+        """How many rounds the ``databoost run`` under way is to make, and from where."""
+        return self.state / "run.json"
+
     def unfinished(self, stage: str, round_name: str = "") -> Path:
         """Folder of what a stage that was interrupted goes on from."""
         return self.state / stage / round_name

@@ -286,7 +286,10 @@ class Mine:
         if settings.strategy == "balanced":
             counts = np.array([(rows["label"] == label).sum() for label in classes])
             return choose_balanced(n, pool, counts, seed, cap)
-        offered = free_candidates(pool, settings.pool, seed)
+        # Of those that may be added, copies among them, so that finding one changes no other draw.
+        without = replace(pool, copies=np.zeros_like(pool.copies))
+        open_pool = replace(pool, used=~Stock(without, cap).holds())
+        offered = free_candidates(open_pool, max(settings.pool, n), seed)
         if settings.strategy == "hardest":
             return choose_hardest(n, offered, self._judge(offered), pool, cap)
         raw = rows[rows["origin"] == "raw"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from databoost.additions import needs_queries
 from databoost.data.datasets import room_left
-from databoost.data.files import read_json
+from databoost.data.files import read_json, write_json
 from databoost.errors import DataboostError, DatasetError
 from databoost.layout import Layout, RoundLayout
 from databoost.outcomes import STOP_REASONS
@@ -29,13 +29,20 @@ def declare_rounds(layout: Layout, last: str) -> Params:
     return edit_params(layout.params, {"rounds": names, "boosts": boosts})
 
 
+def undeclared_rounds(layout: Layout, params: Params) -> list[Path]:
+    """List folders of rounds that are declared no more; what reads all rounds still sees them."""
+    folders = layout.round("r00").root.parent.glob("r[0-9]*")
+    return sorted(folder for folder in folders if folder.name not in params.rounds)
+
+
 def run_rounds(layout: Layout, max_rounds: int | None, patience: int | None = None) -> str:
     """Reproduce the declared rounds, then declare and reproduce one more after another.
 
     Parameters
     ----------
     max_rounds
-        New rounds at most; None for no cap.
+        New rounds at most, those among them that an interrupted run with the same number has
+        declared; None for no cap.
     patience
         As many rounds in a row without a better validation accuracy end it; None: they do not.
 
@@ -49,19 +56,35 @@ def run_rounds(layout: Layout, max_rounds: int | None, patience: int | None = No
     DataboostError
         If ``dvc repro`` fails; the rounds that it completed are kept.
     """
-    n_new = 0
+    aim = _aim(layout, max_rounds)
     while True:
         params = read_params(layout.params)
         last = params.rounds[-1]
         _reproduce(layout, f"evaluate@{last}")
         reason = stop_after(layout, params) or (patience and plateau(layout, params, patience))
-        if not reason and n_new == max_rounds:
-            reason = f"{n_new} new round(s), as asked"
+        if not reason and last == aim:
+            reason = f"{max_rounds} new round(s), as asked"
         if reason:
+            layout.run_aim.unlink(missing_ok=True)
             _reproduce(layout)  # map and report show all rounds: they are made once, at the end
             return f"{reason} ({last})"
         declare_rounds(layout, round_name(len(params.rounds)))
-        n_new += 1
+
+
+def _aim(layout: Layout, max_rounds: int | None) -> str | None:
+    """Name the last round to make; noted, so that the same command goes on to it when repeated."""
+    if max_rounds is None:
+        layout.run_aim.unlink(missing_ok=True)
+        return None
+    n = len(read_params(layout.params).rounds)
+    noted = read_json(layout.run_aim) if layout.run_aim.exists() else {}
+    if (
+        noted.get("max_rounds") != max_rounds
+        or not noted["from"] <= n <= noted["from"] + max_rounds
+    ):
+        noted = {"max_rounds": max_rounds, "from": n}
+        write_json(layout.run_aim, noted)
+    return round_name(noted["from"] + max_rounds - 1)
 
 
 def stop_after(layout: Layout, params: Params) -> str | None:

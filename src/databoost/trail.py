@@ -142,8 +142,8 @@ def _traces(here: RoundLayout, image_id: str) -> Iterator[str]:
         n_speaking = sum(row.speaks_for == SPEAKING[outcome] for row in rows)
         label = "its label" if SPEAKING[outcome] == LABEL else "the label that it is taken for"
         yield (
-            f"{outcome}; {n_speaking} of {len(rows)} additions near it have {label} (nearness is "
-            f"no proof of cause): {', '.join(told)}"
+            f"{outcome}; {n_speaking} of {len(rows)} additions near it or fetched for it have "
+            f"{label} (nearness is no proof of cause): {', '.join(told)}"
         )
     of_addition = _of_image(traces, image_id, "addition_id")
     if of_addition:
