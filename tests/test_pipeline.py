@@ -289,3 +289,22 @@ def digests(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def test_an_experiment_in_a_temporary_copy_runs_its_own_code_and_is_logged_in_the_project(
+    reproduced: Project,
+) -> None:
+    code = reproduced.folder / "src" / "databoost" / "boosting.py"
+    code.write_text(f"{code.read_text()}# edited\n")
+    command = ("dvc", "exp", "run", "--temp", "--set-param", "boost.neighbors=2")
+    refused = reproduced.run(*command, check=False)
+    assert refused.returncode != 0
+    assert "the databoost that is installed here is not this project's own" in refused.stderr
+    reproduced.run(*command, PYTHONPATH="src")
+    reproduced.run("git", "checkout", "--quiet", str(code))
+    with closing(sqlite3.connect(reproduced.folder / "mlflow.db")) as store:
+        names = {name for (name,) in store.execute("select name from runs")}
+    assert {"boost nearest 3", "boost nearest 2"} <= names
+    paths = (reproduced.folder / "mlartifacts").rglob("boost.json")
+    told = [json.loads(path.read_text()) for path in paths]
+    assert sorted(boost["n_additions"] / boost["n_queries"] for boost in told) == [2, 3]

@@ -95,7 +95,7 @@ def run(max_rounds: int | None, patience: int | None) -> None:
     Examples:
       databoost run                  until the size limit, or none asks or is left to add
       databoost run --max-rounds 2   two more rounds at most
-      databoost run --patience 3     until three rounds have brought nothing
+      databoost run --patience 3     until three rounds are no better on validation
     """
     from databoost.rounds import run_rounds
 

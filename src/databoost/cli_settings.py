@@ -15,7 +15,7 @@ _NEXT = "`dvc repro` makes what depends on it"
 
 @click.command()
 @click.argument("source")
-@click.option("--sha256", default="", help="SHA-256 that a download must have.")
+@click.option("--sha256", default="", help="SHA-256 that the source must have.")
 def source(source: str, sha256: str) -> None:
     """Choose where the images come from.
 

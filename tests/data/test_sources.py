@@ -212,6 +212,15 @@ def test_a_remote_source_has_no_digest_before_it_is_downloaded(tmp_path):
         source_digest("https://example.org/photos.zip", tmp_path)
 
 
+def test_a_copy_for_an_experiment_finds_what_lies_beside_the_project(tmp_path):
+    write_files(tmp_path, {"photos/cat/1.png": b"a cat"})
+    copy = tmp_path / "project/.dvc/tmp/exps/standalone/tmp1"
+    copy.mkdir(parents=True)
+    for root in (tmp_path / "project", copy):
+        with open_source(params("../photos"), Layout(root)) as opened:
+            assert opened.folder.resolve() == tmp_path / "photos"
+
+
 @pytest.mark.parametrize("source", ["photos", "photos.zip"])
 def test_a_file_that_can_not_be_read_has_no_digest(tmp_path, monkeypatch, source):
     def no_right(path: Path) -> str:

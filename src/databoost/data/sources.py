@@ -190,7 +190,7 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
     data
         ``source`` and ``sha256``; an empty ``sha256`` is not checked.
     layout
-        Relative paths are relative to its root.
+        Relative paths are relative to its root; of DVC's copy for an experiment, to the project's.
 
     Raises
     ------
@@ -207,7 +207,8 @@ def open_source(data: DataParams, layout: Layout) -> Iterator[Opened]:
         if is_remote(data.source):
             place = download(data.source, scratch)
         else:
-            place = _local_place(data.source, layout.root)
+            is_own = layout.home() == layout.root.resolve()
+            place = _local_place(data.source, layout.root if is_own else layout.home())
         if place.is_dir():
             yield Opened(place, data.sha256)
         else:
