@@ -69,8 +69,8 @@ format: setup ## let ruff format and sort
 	ruff format .
 
 bench: setup ## most of what the README says of speed, measured here, in about ten minutes
-	python benchmarks/training_loop.py
-	python benchmarks/keras_speed.py --repetitions 3
+	python benchmarks/training_loop.py --repetitions 3 --epochs 2
+	python benchmarks/keras_speed.py --repetitions 3 --epochs 2
 	python benchmarks/candidates.py rendering
 	python benchmarks/candidates.py curve --counts 10000 100000
 	python benchmarks/candidates.py curve --counts 10000 100000 --engine ray

@@ -13,7 +13,7 @@ ORDER = """
     errors code labels data.files yamlfile sections params layout
     data.tables data.tablefiles data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
-    data.archives data.downloads data.sources data.datasets data.halves data.splitting
+    data.archives data.downloads data.sources data.datasets data.usable data.halves data.splitting
     data.class_folders data.raw
     data.corrections data.differences ledger_edits ledger_history project
     audit.gradients audit.near_duplicates audit.image_checks

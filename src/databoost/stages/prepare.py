@@ -9,8 +9,6 @@ import pandas as pd
 
 from databoost.data.corrections import apply_corrections, read_corrections
 from databoost.data.datasets import (
-    check_usable,
-    lost_images,
     read_classes,
     resolve_duplicates,
     sort_manifest,
@@ -20,6 +18,7 @@ from databoost.data.images import ImageFiles, file_ending
 from databoost.data.splitting import pool_of
 from databoost.data.tablefiles import read_table, write_table
 from databoost.data.tables import DUPLICATES, MANIFEST, RAW_INDEX
+from databoost.data.usable import check_usable, lost_images
 from databoost.layout import HELDOUT_SPLITS, SNAPSHOT_SPLITS, Layout
 from databoost.params import Params
 
