@@ -296,7 +296,7 @@ def test_an_experiment_in_a_temporary_copy_runs_its_own_code_and_is_logged_in_th
 ) -> None:
     code = reproduced.folder / "src" / "databoost" / "boosting.py"
     code.write_text(f"{code.read_text()}# edited\n")
-    command = ("dvc", "exp", "run", "--temp", "--set-param", "boost.neighbors=2")
+    command = ("dvc", "exp", "run", "--temp", "-S", "boost.neighbors=2", "evaluate@r01")
     refused = reproduced.run(*command, check=False)
     assert refused.returncode != 0
     assert "the databoost that is installed here is not this project's own" in refused.stderr
