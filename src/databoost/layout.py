@@ -187,7 +187,7 @@ class Layout:
 
     @property
     def raw_written(self) -> Path:
-        """The paths in ``raw`` that ``ingest`` wrote, be it a run that broke off; a JSON list."""
+        """Ids and paths of what ``ingest`` wrote into ``raw``, be it unfinished: a JSON list."""
         return self.state / "raw.json"
 
     @property
