@@ -2,6 +2,7 @@
 
     python benchmarks/candidates.py curve          # 10 thousand, 100 thousand, 1 million
     python benchmarks/candidates.py curve --architecture resnet50 --image-size 64
+    python benchmarks/candidates.py curve --architecture resnet50 --image-size 64 --device cuda --workers 16
     python benchmarks/candidates.py curve --engine ray --counts 10000 100000
     python benchmarks/candidates.py rendering
 
@@ -23,6 +24,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from databoost.candidates.recipes import draw, make_recipes, recipe_seeds
 from databoost.candidates.search import find_neighbours, load_embeddings
 from databoost.candidates.shards import Shards
 from databoost.candidates.warping import find_warps
+from databoost.candidates.workers import process_engine
 from databoost.data.images import ImageFiles, encode_png, image_id
 from databoost.data.resizing import blend_taps
 from databoost.model.architectures import build_model
@@ -105,6 +108,8 @@ def measure(given: argparse.Namespace, count: int) -> Row:
         if given.engine == "ray":
             weights = folder / "weights"
             engine = ray_engine(PARAMS.candidates, settings, weights, device, given.workers)
+        elif given.engine == "local" and device.type != "cpu":
+            engine = process_engine(PARAMS.candidates, settings, folder, device, given.workers)
         else:
             engine = local_engine(PARAMS.candidates, embedder, settings.batch_size, given.workers)
         embed_candidates(shards, embedder.dimension, engine, folder / "state")
@@ -155,11 +160,11 @@ def render_seconds(shards: Shards, size: int, most: int = 4) -> float:
 
 def curve(given: argparse.Namespace) -> None:
     """Measure each count in a fresh process; a line is written as soon as it is known."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("spawn")  # not a Pool, whose processes may have no own
     given.output.parent.mkdir(parents=True, exist_ok=True)
     for count in given.counts:
-        with context.Pool(1) as pool:
-            row = pool.apply(measure, (given, count))
+        with ProcessPoolExecutor(1, context) as pool:
+            row = pool.submit(measure, given, count).result()
         is_new = not given.output.exists()
         with given.output.open("a", newline="") as stream:
             writer = csv.DictWriter(stream, list(row))
@@ -278,7 +283,10 @@ def main() -> None:
     parts = parser.add_subparsers(dest="part", required=True)
     one = parts.add_parser("curve")
     one.add_argument("--counts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    one.add_argument("--engine", choices=("local", "ray"), default="local")
+    one.add_argument(
+        "--engine", choices=("local", "threads", "ray"), default="local",
+        help="local: threads, or processes with a GPU, as the stage has it; threads: also there",
+    )  # fmt: skip
     one.add_argument("--device", default="cpu")
     one.add_argument("--output", type=Path, default=Path("reports/candidates_curve.csv"))
     two = parts.add_parser("rendering")

@@ -222,12 +222,13 @@ def test_few_pixels_are_laid_out_at_once_though_some_parents_are_tall_and_some_w
 
     lay = augmentation._canvases
     monkeypatch.setattr(augmentation, "_canvases", spy)
-    monkeypatch.setattr(augmentation, "_BLOCK", 2**11)
+    most = 2**17
+    monkeypatch.setattr(augmentation, "_CANVASES", most)
     assert all(a.equal(b) for a, b in zip(whole, render_taps(parents, recipes, 8), strict=True))
-    most = 64 * 2**11
     assert all(n == 1 or n * area <= most for n, area in sizes)
     assert len(sizes) < 24
     sizes.clear()
+    monkeypatch.setattr(augmentation, "_BLOCK", 2**11)
     upright = recipes[recipes["parent_id"] == "000"]
     render_taps(parents, upright, 8)
     assert sizes == [(8, 303 * 7)]
@@ -384,3 +385,16 @@ def test_a_recipe_of_an_unknown_parent_is_an_error() -> None:
 
 def test_parents_are_counted() -> None:
     assert len(Parents(rows_of(MIXED), MIXED, NEUTRAL)) == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="renders on a GPU")
+@pytest.mark.parametrize("params", [NEUTRAL, STRAIGHT, LIVELY])
+def test_a_gpu_renders_the_same_bytes(params) -> None:
+    images = [image(60, 47), image(47, 60, 3, seed=1), image(300, 280, seed=2), image(5, 9, seed=3)]
+    parents, recipes = prepared(images, params, 2_000)
+    expected = render_taps(parents, recipes, 32)
+    found = render_taps(parents, recipes, 32, torch.device("cuda"))
+    assert all(one.equal(other.cpu()) for one, other in zip(expected, found, strict=True))
+    blended = blend_taps(*found)
+    assert blended.is_cuda
+    assert blended.cpu().equal(blend_taps(*expected))

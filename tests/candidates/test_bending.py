@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
+from databoost.candidates.augmentation import CPU
 from databoost.candidates.bending import SPANS, bend
 from databoost.candidates.recipes import draw_unit, hash_numbers
 
@@ -20,7 +21,7 @@ def field(seed: np.uint64, amount: float, height: int, width: int) -> np.ndarray
     """Give the displacements of a whole image: (2, height, width)."""
     return bend(
         np.array([seed]), np.array([amount]), np.array([height]), np.array([width]),
-        np.arange(height)[None], np.arange(width)[None],
+        np.arange(height)[None], np.arange(width)[None], CPU,
     )[0].numpy()  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def test_a_displacement_does_not_depend_on_what_is_asked_beside_it() -> None:
     seeds, amounts = random_seeds(3), np.array([0.1, 0.0, 0.4])
     heights, widths = np.array([40, 9, 71]), np.array([30, 50, 64])
     rows, columns = np.array([[3, 8], [0, 8], [70, 5]]), np.array([[29], [1], [63]])
-    found = bend(seeds, amounts, heights, widths, rows, columns).numpy()
+    found = bend(seeds, amounts, heights, widths, rows, columns, CPU).numpy()
     assert found.shape == (3, 2, 2, 1)
     for n in range(3):
         whole = field(seeds[n], amounts[n], heights[n], widths[n])
@@ -70,7 +71,7 @@ def test_axes_and_candidates_are_bent_apart() -> None:
 def test_no_candidate_is_bent_into_no_field() -> None:
     none = np.empty((0, 5), dtype=np.int64)
     lengths = np.empty(0, dtype=np.int64)
-    found = bend(random_seeds(0), np.empty(0), lengths, lengths, none, none)
+    found = bend(random_seeds(0), np.empty(0), lengths, lengths, none, none, CPU)
     assert found.shape == (0, 2, 5, 5)
 
 

@@ -1,6 +1,7 @@
 """Steps taken through a graph: the bookkeeping on any machine, the capture itself on a GPU."""
 
 import functools
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,6 +77,21 @@ def test_replayed_steps_leave_what_plain_ones_do(n_before):
         assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
     for one, other in zip(plain.state(), replayed.state(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_no_graph_of_gradients_is_alive_while_a_step_is_recorded():
+    """One would tie the gradients to the stream that it was made on, which no capture allows."""
+    alive: list[str] = []
+
+    def look(step: Replay) -> Replay:
+        gc.collect()
+        tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+        alive.extend(str(one.grad_fn) for one in tensors if one.grad_fn is not None)
+        return record(step)
+
+    bench = Bench()
+    CapturedStep(bench.step, bench.state, look).run(BATCHES[0])
+    assert alive == []
 
 
 def test_outcomes_are_kept_when_the_next_step_overwrites_the_graphs_own():

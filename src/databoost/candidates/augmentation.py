@@ -11,6 +11,7 @@ erased. What the warp shows beyond the parent, and the erased square, have the p
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +37,11 @@ from databoost.sections import CandidatesParams
 
 Positions = npt.NDArray[np.int64]
 
-# Pixels worked on at once: their float32 intermediates stay in a CPU's cache.
-_BLOCK = 2**17
+CPU = torch.device("cpu")
+#: Pixels worked on at once: their float32 intermediates stay in a CPU's cache, and fill a GPU.
+_BLOCK, _GPU_BLOCK = 2**17, 2**23
+#: Pixels of the parents that are laid out for them.
+_CANVASES = 2**23
 _ROW_KEYS, _COLUMN_KEYS = 2**32, 2**33
 # Mean and standard deviation of the sum of four random bytes.
 _BYTES_MEAN, _BYTES_SPREAD = 510.0, 147.8005412
@@ -86,7 +90,7 @@ class Parents:
 
 
 def render_taps(
-    parents: Parents, recipes: pd.DataFrame, size: int
+    parents: Parents, recipes: pd.DataFrame, size: int, device: torch.device = CPU
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Render what resizing candidates to a square would read of them.
 
@@ -96,12 +100,15 @@ def render_taps(
         n rows of ``RECIPES``, whose parents are among `parents`.
     size
         Side of the square, in pixels.
+    device
+        Where pixels are computed, a CPU or a CUDA GPU, to the same bytes: there are only
+        operations that IEEE 754 fixes, and whole numbers.
 
     Returns
     -------
     tuple of torch.Tensor
         Arguments of :func:`~databoost.data.resizing.blend_taps`: taps, (n, channels, 2 * size,
-        2 * size) uint8, and fractions of rows and of columns, (n, size) float32.
+        2 * size) uint8, and fractions of rows and of columns, (n, size) float32; on `device`.
 
     Raises
     ------
@@ -111,21 +118,23 @@ def render_taps(
         If a recipe is of another policy.
     """
     which, seeds = _read(parents, recipes)
+    drawn = draw(seeds, parents.params)
     n, side = len(recipes), 2 * size
-    taps = torch.empty((n, parents.channels, side, side), dtype=torch.uint8)
+    taps = torch.empty((n, parents.channels, side, side), dtype=torch.uint8, device=device)
     row_axes = [_axis(length, size) for length in parents.heights[which].tolist()]
     column_axes = [_axis(length, size) for length in parents.widths[which].tolist()]
-    for part in _parts(parents, which, side * side):
+    block = _BLOCK if device.type == "cpu" else _GPU_BLOCK
+    for part in _parts(parents, which, max(1, block // side**2)):
         rows = np.stack([axis.positions for axis in row_axes[part]])
         columns = np.stack([axis.positions for axis in column_axes[part]])
-        draws = draw(seeds[part], parents.params)
-        canvases = _canvases(parents, which[part], draws.thickness)
+        draws = drawn.of(part)
+        canvases = _canvases(parents, which[part], draws.thickness).to(device)
         taps[part] = _render(parents, which[part], seeds[part], draws, canvases, rows, columns)
     row_fractions, column_fractions = (
         np.array([axis.fractions for axis in axes], dtype=np.float32).reshape(n, size)
         for axes in (row_axes, column_axes)
     )
-    return taps, torch.from_numpy(row_fractions), torch.from_numpy(column_fractions)
+    return taps, _on(device, row_fractions), _on(device, column_fractions)
 
 
 def render(parents: Parents, recipe: pd.DataFrame) -> Pixels:
@@ -178,16 +187,16 @@ def _read(parents: Parents, recipes: pd.DataFrame) -> tuple[Positions, Seeds]:
     return np.array(which, dtype=np.int64), recipe_seeds(recipes)
 
 
-def _parts(parents: Parents, which: Positions, n_pixels: int) -> Iterator[slice]:
-    """Cut a batch into parts whose pixels, and whose canvases' pixels, are not too many."""
+def _parts(parents: Parents, which: Positions, most: int) -> Iterator[slice]:
+    """Cut a batch into parts of at most so many, and whose canvases' pixels are not too many."""
     heights, widths = (
         (lengths[which] + BEFORE + AFTER).tolist() for lengths in (parents.heights, parents.widths)
     )
-    most, tallest, widest, start = max(1, _BLOCK // n_pixels), 0, 0, 0
+    tallest, widest, start = 0, 0, 0
     for place, (height, width) in enumerate(zip(heights, widths, strict=True)):
         tallest, widest = max(tallest, height), max(widest, width)
         n = place - start
-        if n and (n == most or (n + 1) * tallest * widest > 64 * _BLOCK):
+        if n and (n == most or (n + 1) * tallest * widest > _CANVASES):
             yield slice(start, place)
             start, tallest, widest = place, height, width
     if len(which):
@@ -205,15 +214,15 @@ def _render(
 ) -> torch.Tensor:
     """Render n candidates at the pixels (n, R) x (n, C): (n, channels, R, C) uint8."""
     heights, widths = parents.heights[which], parents.widths[which]
-    bends = None
+    device, bends = canvases.device, None
     if draws.elastic.any():
-        bends = bend(seeds, draws.elastic, heights, widths, rows, columns)
+        bends = bend(seeds, draws.elastic, heights, widths, rows, columns, device)
     values = sample(canvases, find_warps(draws, heights, widths), rows, columns, bends)
     if draws.noise.any():
-        values += _noise(seeds, draws.noise, rows, columns)[:, None]
+        values += _noise(seeds, draws.noise, rows, columns, device)[:, None]
     values.clamp_(0.0, 255.0).add_(0.5)
     pixels = values.to(torch.int32).to(torch.uint8)
-    _erase(pixels.numpy(), parents.paper[which], draws, (heights, widths), rows, columns)
+    _erase(pixels, parents.paper[which], draws, (heights, widths), rows, columns)
     return pixels
 
 
@@ -234,7 +243,9 @@ def _canvases(parents: Parents, which: Positions, thickness: Values) -> torch.Te
     return torch.from_numpy(canvases)
 
 
-def _noise(seeds: Seeds, spreads: Values, rows: Positions, columns: Positions) -> torch.Tensor:
+def _noise(
+    seeds: Seeds, spreads: Values, rows: Positions, columns: Positions, device: torch.device
+) -> torch.Tensor:
     """Draw noise, (n, R, C) float32: a sum of four random bytes (Irwin-Hall) is nearly normal."""
     down, across = (
         hash_numbers(seeds[:, None], positions.astype(np.uint64) + np.uint64(first))
@@ -242,27 +253,28 @@ def _noise(seeds: Seeds, spreads: Values, rows: Positions, columns: Positions) -
         .view(np.int32)
         for positions, first in ((rows, _ROW_KEYS), (columns, _COLUMN_KEYS))
     )
-    keys = torch.from_numpy(down)[:, :, None] ^ torch.from_numpy(across)[:, None, :]
-    bits = keys.numpy().view(np.uint32)  # where shifts bring in zeros and products wrap
-    shifted = np.empty_like(bits)
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        bits ^= np.right_shift(bits, shift, out=shifted)
-        bits *= np.uint32(factor)
-    bits ^= np.right_shift(bits, 16, out=shifted)
-    np.right_shift(bits, 8, out=shifted)
+    # Products wrap; a shift of int32 repeats the sign, which the masks take away.
+    bits = _on(device, down)[:, :, None] ^ _on(device, across)[:, None, :]
+    shifted = torch.empty_like(bits)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32)):
+        torch.bitwise_right_shift(bits, shift, out=shifted)
+        bits ^= shifted.bitwise_and_((1 << 32 - shift) - 1)
+        bits *= factor
+    torch.bitwise_right_shift(bits, 16, out=shifted)
+    bits ^= shifted.bitwise_and_(0xFFFF)
+    torch.bitwise_right_shift(bits, 8, out=shifted)
     bits &= 0x00FF00FF
-    shifted &= 0x00FF00FF
-    bits += shifted
-    bits += np.right_shift(bits, 16, out=shifted)
+    bits += shifted.bitwise_and_(0x00FF00FF)
+    bits += torch.bitwise_right_shift(bits, 16, out=shifted)
     bits &= 0x7FF
-    noise = keys.to(torch.float32)
+    noise = bits.to(torch.float32)
     noise -= _BYTES_MEAN
-    noise *= torch.from_numpy((spreads / _BYTES_SPREAD).astype(np.float32)).view(-1, 1, 1)
+    noise *= _on(device, (spreads / _BYTES_SPREAD).astype(np.float32)).view(-1, 1, 1)
     return noise
 
 
 def _erase(
-    pixels: Pixels,
+    pixels: torch.Tensor,
     paper: Pixels,
     draws: Draws,
     lengths: tuple[Positions, Positions],
@@ -273,11 +285,21 @@ def _erase(
     sides = np.floor(draws.erasing * np.minimum(heights, widths) + 0.5)
     tops = np.floor(draws.erasing_y * (heights - sides + 1))
     lefts = np.floor(draws.erasing_x * (widths - sides + 1))
-    for place in np.flatnonzero(sides).tolist():
-        side, top, left = sides[place], tops[place], lefts[place]
-        down = np.flatnonzero((rows[place] >= top) & (rows[place] < top + side))
-        across = np.flatnonzero((columns[place] >= left) & (columns[place] < left + side))
-        pixels[place][:, down[:, None], across] = paper[place][:, None, None]
+    (erased,) = np.nonzero(sides)
+    if not erased.size:
+        return
+    down, across = (
+        _on(pixels.device, (places >= firsts[:, None]) & (places < (firsts + sides)[:, None]))
+        for places, firsts in ((rows, tops), (columns, lefts))
+    )
+    which = _on(pixels.device, erased)
+    square = down[which][:, None, :, None] & across[which][:, None, None, :]
+    colour = _on(pixels.device, paper[erased])[:, :, None, None]
+    pixels[which] = torch.where(square, colour, pixels[which])
+
+
+def _on(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(values).to(device)
 
 
 def _paper(image: Pixels) -> Pixels:

@@ -31,6 +31,7 @@ def bend(
     widths: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
     columns: npt.NDArray[np.int64],
+    device: torch.device,
 ) -> torch.Tensor:
     """Give the displacements of n candidates at output pixels.
 
@@ -46,27 +47,30 @@ def bend(
         (n,) pixels.
     rows, columns
         (n, R) and (n, C): the output pixels wanted, from 0.
+    device
+        Which works.
 
     Returns
     -------
     torch.Tensor
-        (n, 2, R, C) float32: pixels to the right and downwards.
+        (n, 2, R, C) float32 on `device`: pixels to the right and downwards.
     """
     n = len(seeds)
     keys = np.arange(_FIRST_KEY, _FIRST_KEY + 2 * _POINTS**2, dtype=np.uint64)
     reach = (amounts * np.minimum(heights, widths))[:, None]
     lattice = torch.from_numpy((2.0 * draw_unit(seeds[:, None], keys) - 1.0) * reach)
-    lattice = lattice.to(torch.float32).view(n, 2, _POINTS, _POINTS)
-    across = _blend(lattice.transpose(2, 3), *_spline(columns, widths))  # (n, 2, C, points)
-    return _blend(across.transpose(2, 3), *_spline(rows, heights))
+    lattice = lattice.to(torch.float32).to(device).view(n, 2, _POINTS, _POINTS)
+    across = _blend(lattice.transpose(2, 3), *_spline(columns, widths, device))  # (n, 2, C, points)
+    return _blend(across.transpose(2, 3), *_spline(rows, heights, device))
 
 
 def _blend(points: torch.Tensor, firsts: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Blend four neighbours along the third axis: (n, 2, points, K) to (n, 2, places, K)."""
     n, axes, count, wide = points.shape
     lines = points.reshape(n * axes * count, wide)
-    starts = torch.arange(n * axes).mul_(count).view(n, axes, 1) + firsts[:, None]
-    blended = torch.zeros((n, axes, firsts.shape[1], wide), dtype=torch.float32)
+    starts = torch.arange(n * axes, device=points.device).mul_(count).view(n, axes, 1)
+    starts = starts + firsts[:, None]
+    blended = torch.zeros((n, axes, firsts.shape[1], wide), device=points.device)
     for step in range(4):
         chosen = torch.index_select(lines, 0, starts.view(-1) + step).view(blended.shape)
         blended += chosen.mul_(weights[step, :, None, :, None])
@@ -74,7 +78,7 @@ def _blend(points: torch.Tensor, firsts: torch.Tensor, weights: torch.Tensor) ->
 
 
 def _spline(
-    positions: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Find each place's first control point, (n, P) int64, and the weights of four, (4, n, P)."""
     places = (positions + 0.5) / lengths[:, None] * SPANS
@@ -90,4 +94,5 @@ def _spline(
             cubes,
         ]
     )
-    return torch.from_numpy(firsts), torch.from_numpy((weights / 6.0).astype(np.float32))
+    narrow = torch.from_numpy((weights / 6.0).astype(np.float32))
+    return torch.from_numpy(firsts).to(device), narrow.to(device)

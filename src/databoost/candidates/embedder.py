@@ -23,10 +23,13 @@ class Embedder(ABC):
         Side of its square input in pixels.
     dimension
         Length of its vectors.
+    device
+        Where it computes.
     """
 
     image_size: int
     dimension: int
+    device: torch.device = torch.device("cpu")
 
     @abstractmethod
     def features(self, images: torch.Tensor) -> Vectors:
@@ -87,5 +90,10 @@ class TorchEmbedder(Embedder):
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_short),
         ):
-            found: Vectors = self.network(images).float().cpu().numpy()
-        return found
+            found = self.network(images).float()
+        if self.device.type == "cuda":  # asleep, where a copy would wait busily for its turn
+            done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            done.record()
+            done.synchronize()
+        vectors: Vectors = found.cpu().numpy()
+        return vectors

@@ -1,7 +1,8 @@
 """Recipes to embeddings: rendered and embedded side by side, resumed after a kill.
 
 The work is cut into shards (see :mod:`databoost.candidates.shards`). An *engine* turns shards into
-vectors, in any order: threads here, or a Ray cluster's nodes
+vectors, in any order: threads here, processes where there is a GPU
+(:mod:`databoost.candidates.workers`), or a Ray cluster's nodes
 (:mod:`databoost.candidates.cluster`). A finished shard is a file in a folder of this work alone, so
 that a kill costs the shards in hand, and no other is worked on twice.
 """
@@ -148,21 +149,33 @@ def local_engine(
                 batches.append(batch)
             return shard.number, np.concatenate(batches)
 
-        waiting: set[Future[Finished]] = set()
         with _one_thread_each(), ThreadPoolExecutor(n_workers, "candidates") as pool:
             try:
-                for shard in shards:
-                    waiting.add(pool.submit(work, shard))
-                    if len(waiting) > n_workers:
-                        yield from _next(waiting)
-                while waiting:
-                    yield from _next(waiting)
+                yield from as_finished(shards, lambda shard: pool.submit(work, shard), n_workers)
             finally:
                 is_over.set()
-                for future in waiting:
-                    future.cancel()
 
     return run
+
+
+def as_finished(
+    shards: Iterable[Shard], submit: Callable[[Shard], Future[Finished]], most: int
+) -> Generator[Finished, None, None]:
+    """Hand shards out, no more than `most` ahead of what is done, and give results as they come.
+
+    Those that are still waiting when the caller turns away are cancelled.
+    """
+    waiting: set[Future[Finished]] = set()
+    try:
+        for shard in shards:
+            waiting.add(submit(shard))
+            if len(waiting) > most:
+                yield from _next(waiting)
+        while waiting:
+            yield from _next(waiting)
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _next(waiting: set[Future[Finished]]) -> Iterator[Finished]:

@@ -13,7 +13,7 @@ depend on.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,10 @@ class Draws:
     erasing_x: Values
     erasing_y: Values
     elastic: Values
+
+    def of(self, part: slice) -> "Draws":
+        """Give those of some of the candidates."""
+        return Draws(**{field.name: getattr(self, field.name)[part] for field in fields(self)})
 
 
 def policy_version(params: CandidatesParams) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from databoost.candidates.augmentation import Parents, render_taps
+from databoost.candidates.augmentation import CPU, Parents, render_taps
 from databoost.candidates.embedder import Embedder
 from databoost.candidates.exact import Embeddings
 from databoost.data.images import ImageFiles, Pixels
@@ -116,6 +116,7 @@ def render_shard(
     image_size: int,
     batch_size: int,
     seen: Callable[[Path, bytes], object] | None = None,
+    device: torch.device = CPU,
 ) -> Iterator[torch.Tensor]:
     """Render a shard at an input size, a batch at a time, and read each parent once.
 
@@ -123,6 +124,9 @@ def render_shard(
     ----------
     seen
         Is told the path and the bytes of every file that is read.
+    device
+        Where pixels are computed, and are then (see
+        :func:`~databoost.candidates.augmentation.render_taps`).
 
     Yields
     ------
@@ -149,7 +153,7 @@ def render_shard(
                 images[name] = ImageFiles([shard.files[name]], seen=seen)[0]
             stop += 1
         with torch.inference_mode():
-            yield _render(images, shard.recipes.iloc[start:stop], policy, image_size)
+            yield _render(images, shard.recipes.iloc[start:stop], policy, image_size, device)
         start = stop
 
 
@@ -198,15 +202,21 @@ def embed_shard(
     ImageError
         If the file of a parent is no readable image.
     """
-    for images in render_shard(shard, policy, embedder.image_size, batch_size):
+    size = embedder.image_size
+    device = embedder.device if embedder.device.type == "cuda" else CPU
+    for images in render_shard(shard, policy, size, batch_size, device=device):
         yield embedder.embed(images).astype(np.float16)
 
 
 def _render(
-    images: dict[str, Pixels], recipes: pd.DataFrame, policy: CandidatesParams, image_size: int
+    images: dict[str, Pixels],
+    recipes: pd.DataFrame,
+    policy: CandidatesParams,
+    image_size: int,
+    device: torch.device,
 ) -> torch.Tensor:
     parents = Parents(pd.DataFrame({"image_id": list(images)}), [*images.values()], policy)
-    return blend_taps(*render_taps(parents, recipes, image_size))
+    return blend_taps(*render_taps(parents, recipes, image_size, device))
 
 
 def _cuts(counts: list[int]) -> list[int]:

@@ -87,7 +87,7 @@ def sample(
     ----------
     canvases
         (n, channels, H, W) uint8; each parent begins at row and column `BEFORE`, and has `AFTER`
-        rows and columns of paper behind it, at least.
+        rows and columns of paper behind it, at least. Their device is the one that works.
     warps
         n backward maps.
     rows, columns
@@ -102,25 +102,31 @@ def sample(
         within one pixel.
     """
     n, channels, high, wide = canvases.shape
-    u = _centred(columns, warps.width)[:, None, :]  # (n, 1, C)
-    v = _centred(rows, warps.height)[:, :, None]  # (n, R, 1)
-    x = u * _column(warps.xu) + v * _column(warps.xv)  # (n, R, C), and so on
-    y = u * _column(warps.yu) + v * _column(warps.yv)
+    device = canvases.device
+
+    def column(values: Values) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(device).view(-1, 1, 1)
+
+    u = _centred(columns, warps.width).to(device)[:, None, :]  # (n, 1, C)
+    v = _centred(rows, warps.height).to(device)[:, :, None]  # (n, R, 1)
+    x = u * column(warps.xu) + v * column(warps.xv)  # (n, R, C), and so on
+    y = u * column(warps.yu) + v * column(warps.yv)
     if warps.du.any() or warps.dv.any():
-        nearness = u * _column(warps.du) + v * _column(warps.dv)
+        nearness = u * column(warps.du) + v * column(warps.dv)
         nearness += 1.0
         x /= nearness
         y /= nearness
     if bends is not None:
         x += bends[:, 0]
         y += bends[:, 1]
-    x0, x_fractions = _split(x, _column(warps.x0), _column(warps.width))
-    y0, y_fractions = _split(y, _column(warps.y0), _column(warps.height))
+    x0, x_fractions = _split(x, column(warps.x0), column(warps.width))
+    y0, y_fractions = _split(y, column(warps.y0), column(warps.height))
     places = y0.mul_(wide).add_(x0)
-    places += torch.arange(n, dtype=torch.int32).mul_(channels * high * wide).view(n, 1, 1)
+    firsts = torch.arange(n, dtype=torch.int32, device=device).mul_(channels * high * wide)
+    places += firsts.view(n, 1, 1)
     places = places.view(-1)
     flat = canvases.view(-1)
-    values = torch.empty((n, channels, *x.shape[1:]), dtype=torch.float32)
+    values = torch.empty((n, channels, *x.shape[1:]), dtype=torch.float32, device=device)
     for channel in range(channels):
         upper, lower = (
             _between_columns(flat[channel * high * wide + skipped :], places, x_fractions)
@@ -152,10 +158,6 @@ def _split(
 
 def _centred(positions: npt.NDArray[np.int64], lengths: Values) -> torch.Tensor:
     return torch.from_numpy((positions - (lengths[:, None] - 1.0) / 2.0).astype(np.float32))
-
-
-def _column(values: Values) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32)).view(-1, 1, 1)
 
 
 def _cosine(degrees: Values) -> Values:

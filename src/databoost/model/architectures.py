@@ -65,8 +65,14 @@ class Classifier(nn.Module):
         self.head = nn.Linear(n_features, n_classes)
         self.n_features = n_features
         self.reverse_channels = reverse_channels
+        self.memory_format = torch.contiguous_format
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def lay_out(self, memory_format: torch.memory_format) -> "Classifier":
+        """Lay weights out in memory, and images as they come; it changes results by rounding."""
+        self.memory_format = memory_format
+        return self.to(memory_format=memory_format)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Describe images.
@@ -84,13 +90,59 @@ class Classifier(nn.Module):
         if self.reverse_channels:
             images = images.flip(1)
         images = (images - self.mean) / self.std
-        features: torch.Tensor = self.body(images.contiguous(memory_format=torch.channels_last))
+        features: torch.Tensor = self.body(images.contiguous(memory_format=self.memory_format))
         return features
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Classify images: (n, 3, size, size) float32 RGB 0 to 255 -> (n, n_classes) logits."""
         logits: torch.Tensor = self.head(self.features(images))
         return logits
+
+
+class PointConv2d(nn.Conv2d):
+    """A convolution of single positions, (n, n_in, h, w) to (n, n_out, h, w).
+
+    A GPU computes it as a product of matrices where the positions of a channel lie side by side:
+    eight images of 8 x 8 positions give too little to do to cuDNN's convolutions.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, n_in, h, w) -> (n, n_out, h, w)."""
+        return self.product(x) if _is_planar(x) else super().forward(x)
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve as one product an image, and a sum of their gradients."""
+        n, _, height, width = x.shape
+        assert self.bias is not None
+        weight = self.weight.flatten(1).expand(n, -1, -1)
+        y = torch.baddbmm(self.bias.view(1, -1, 1), weight, x.flatten(2))
+        return y.view(n, -1, height, width)
+
+
+class StemConv2d(nn.Conv2d):
+    """The first convolution, 7 x 7 in steps of two, (n, n_in, h, w) to (n, n_out, h / 2, w / 2).
+
+    A GPU computes it as a product of matrices, under the same condition: for the gradient of such
+    weights cuDNN has one algorithm whose result is the same in every run, and it is slow.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, 7, stride=2, padding=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, n_in, h, w) -> (n, n_out, h / 2, w / 2), rounded up; x gets no gradient."""
+        return self.product(x) if _is_planar(x) else super().forward(x)
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve as one product, of all patches."""
+        patches = nn.functional.pad(x, (3, 3, 3, 3)).unfold(2, 7, 2).unfold(3, 7, 2)
+        n, _, height, width = patches.shape[:4]
+        rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(n * height * width, -1)
+        y = nn.functional.linear(rows, self.weight.flatten(1), self.bias)
+        return y.view(n, height, width, -1).permute(0, 3, 1, 2).contiguous()
 
 
 class Bottleneck(nn.Module):
@@ -101,13 +153,13 @@ class Bottleneck(nn.Module):
 
     def __init__(self, n_in: int, width: int = 64, n_out: int = 256) -> None:
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(n_in, width, 1), _batch_norm(width)
+        self.conv1, self.norm1 = PointConv2d(n_in, width), _batch_norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.norm2 = _batch_norm(width)
-        self.conv3, self.norm3 = nn.Conv2d(width, n_out, 1), _batch_norm(n_out)
+        self.conv3, self.norm3 = PointConv2d(width, n_out), _batch_norm(n_out)
         self.shortcut: nn.Module = nn.Identity()
         if n_in != n_out:
-            self.shortcut = nn.Sequential(nn.Conv2d(n_in, n_out, 1), _batch_norm(n_out))
+            self.shortcut = nn.Sequential(PointConv2d(n_in, n_out), _batch_norm(n_out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, n_in, h, w) -> (n, 256, h, w)."""
@@ -125,7 +177,7 @@ class CutResNet50(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 64, 7, stride=2, padding=3)
+        self.stem = StemConv2d(3, 64)
         self.norm = _batch_norm(64)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.blocks = nn.Sequential(Bottleneck(64), Bottleneck(256), Bottleneck(256))
@@ -180,7 +232,7 @@ def build_model(architecture: str, n_classes: int, seed: int) -> Classifier:
         else:
             body, n_features = _torchvision_body(architecture)
             model = Classifier(body, n_features, n_classes, *_input_scale(architecture))
-    return model.to(memory_format=torch.channels_last)
+    return model.lay_out(torch.channels_last)
 
 
 def load_weights(module: nn.Module, weights: object) -> None:
@@ -254,6 +306,10 @@ def _name_now(name: str) -> str:
     for before, now in _RENAMED:
         name = before.sub(now, name)
     return name
+
+
+def _is_planar(x: torch.Tensor) -> bool:
+    return x.is_cuda and x.is_contiguous()
 
 
 def _batch_norm(n_channels: int) -> nn.BatchNorm2d:

@@ -105,7 +105,8 @@ class CapturedStep:
 
     def _record(self, which: torch.Tensor) -> Replay:
         self._which = which.clone()
-        before = [(tensor, tensor.clone()) for tensor in self._state()]
+        # Detached: a graph that is kept would tie the parameters' gradients to this stream.
+        before = [(tensor, tensor.detach().clone()) for tensor in self._state()]
         random = torch.cuda.get_rng_state_all() if which.is_cuda else []
         self._warm_up()
         try:

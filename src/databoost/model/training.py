@@ -90,6 +90,9 @@ def train_model(
         sizes = _training_batches(
             network, len(train), len(val), model, settings, trainer.world_size
         )
+        if model.architecture == FIXED and trainer.strategy.root_device.type == "cuda":
+            # Channels last, which is faster on a CPU, takes a GPU 1.6 times as long.
+            network.lay_out(torch.contiguous_format)
         try:
             trainer.fit(
                 module,

@@ -18,16 +18,21 @@ from databoost.candidates.production import (
 from databoost.candidates.recipes import make_recipes
 from databoost.candidates.search import build_index, load_embeddings
 from databoost.candidates.shards import Shards
+from databoost.candidates.workers import process_engine
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import whole_folder, write_json
 from databoost.data.tablefiles import write_recipes
 from databoost.layout import Layout
 from databoost.model.processor import pick_device
+from databoost.model.sharing import most_processes
 from databoost.params import Params
 from databoost.sections import EmbeddingParams
 
-#: Workers that render for a GPU, where there are as many cores: it embeds faster than one does.
-_WORKERS_A_GPU = 16
+#: Processes that render and embed on a GPU, at most; and the candidates that make one more pay, as
+#: it needs some ten seconds to begin.
+_PROCESSES, _CANDIDATES_A_PROCESS = 8, 100_000
+#: Threads where there are too few: while one prepares a batch, another waits for the GPU.
+_THREADS = 2
 
 
 def candidates(layout: Layout, params: Params) -> None:
@@ -99,6 +104,18 @@ def _engine(
     if params.candidates.engine == "ray":
         weights = layout.root / settings.weights
         return ray_engine(params.candidates, settings, weights, device, n_workers)
-    if device.type != "cpu":
-        n_workers = max(n_workers, min(_WORKERS_A_GPU, os.cpu_count() or 1))
+    if device.type == "cuda":
+        n_processes = _count_processes(params.candidates.count, device)
+        if n_processes > 1:
+            return process_engine(params.candidates, settings, layout.root, device, n_processes)
+        n_workers = max(n_workers, _THREADS)
     return local_engine(params.candidates, embedder, settings.batch_size, n_workers)
+
+
+def _count_processes(n_candidates: int, device: torch.device) -> int:
+    return min(
+        _PROCESSES,
+        len(os.sched_getaffinity(0)),
+        most_processes(device),
+        n_candidates // _CANDIDATES_A_PROCESS,
+    )

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from databoost.data.files import write_bytes, write_text
 from databoost.errors import DataboostError, listed
 from databoost.layout import Layout
+from databoost.model.sharing import is_shared, most_processes, shared_gpu
 from databoost.outcomes import Outcome, read_outcomes
 from databoost.params import Params
 from databoost.publishing import publish_outcomes
@@ -22,7 +25,9 @@ from databoost.study.queue import Task, run_queue
 from databoost.study.results import Results, shown_tables
 from databoost.views.study_picture import study_picture
 
-_WORKERS_ON_GPU = 4
+#: Jobs at a time on one GPU, at most: where they share it, and where it serves them in turn, so
+#: that one computes while another reads or writes.
+_SHARING, _IN_TURN = 16, 2
 #: Of a study's folder, for git: all but the results, which are small.
 _IGNORED = "/jobs/\n/start/\n/lock\n/*.part\n"
 
@@ -58,12 +63,14 @@ def run_study(
         jobs = list(plan.jobs.values())
         results = Results(plan.chains)
         _tell(results, places)
-        tasks = _tasks(jobs, places)
-        n_workers = n_workers or usual_workers(jobs)
-        if tasks:
-            print(_beginning(tasks, n_workers), flush=True)
+        left = [job for job in jobs if not job.is_done()]
         try:
-            failed = run_queue(tasks, n_workers, lambda: _tell(results, places))
+            with shared_gpu(_gpu(left)) as shared:
+                tasks = [_task(job, places, shared) for job in left]
+                at_once = n_workers or usual_workers(left, is_shared(shared))
+                if tasks:
+                    print(_beginning(tasks, at_once), flush=True)
+                failed = run_queue(tasks, at_once, lambda: _tell(results, places))
         finally:  # also when it is interrupted: what is there can be looked at
             text = _finish(results, places, study)
         for chain in plan.chains:
@@ -78,32 +85,41 @@ def run_study(
     return text
 
 
-def usual_workers(jobs: list[Job]) -> int:
+def usual_workers(jobs: list[Job], is_shared: bool) -> int:
     """Count the jobs that run at a time unless told otherwise.
+
+    Parameters
+    ----------
+    is_shared
+        Whether a GPU serves several processes side by side.
 
     Returns
     -------
     int
-        One a core that this process may use; where a job uses a GPU, whose memory all share, at
-        most 4.
+        One a core that this process may use; where a job uses a GPU, at most 16, and as many as its
+        memory has room for, if they share it, else 2.
     """
     n_cores = len(os.sched_getaffinity(0))
-    devices = [device_of(job.params.train) for job in jobs]
-    is_on_cpu = all(device is None or device.type == "cpu" for device in devices)
-    return n_cores if is_on_cpu else min(n_cores, _WORKERS_ON_GPU)
+    device = _gpu(jobs)
+    if device.type != "cuda":
+        return n_cores
+    return min(n_cores, min(_SHARING, most_processes(device)) if is_shared else _IN_TURN)
 
 
-def _tasks(jobs: list[Job], places: StudyPlaces) -> list[Task]:
-    tasks = []
-    for job in jobs:
-        if not job.is_done():
-            order = places.order(job.name)
-            write_order(order, job)
-            command = (sys.executable, "-m", "databoost.study.worker", str(order))
-            tasks.append(
-                Task(job.name, command, places.log(job.name), job.needs, _environment(job))
-            )
-    return tasks
+def _gpu(jobs: list[Job]) -> torch.device:
+    """Give the GPU that jobs use; a CPU if none does."""
+    for device in (device_of(job.params.train) for job in jobs):
+        if device is not None and device.type == "cuda":
+            return device
+    return torch.device("cpu")
+
+
+def _task(job: Job, places: StudyPlaces, shared: dict[str, str]) -> Task:
+    order = places.order(job.name)
+    write_order(order, job)
+    command = (sys.executable, "-m", "databoost.study.worker", str(order))
+    environment = _environment(job) | shared
+    return Task(job.name, command, places.log(job.name), job.needs, environment)
 
 
 def _beginning(tasks: list[Task], n_workers: int) -> str:
