@@ -2,7 +2,7 @@
 
     python benchmarks/candidates.py curve          # 10 thousand, 100 thousand, 1 million
     python benchmarks/candidates.py curve --architecture resnet50 --image-size 64
-    python benchmarks/candidates.py curve --architecture resnet50 --image-size 64 --device cuda --workers 16
+    python benchmarks/candidates.py curve --architecture resnet50 --image-size 64 --device cuda
     python benchmarks/candidates.py curve --engine ray --counts 10000 100000
     python benchmarks/candidates.py rendering
 
@@ -295,9 +295,11 @@ def main() -> None:
     two.add_argument("--repetitions", type=int, default=7)
     one.add_argument("--architecture", default="fixed")
     one.add_argument("--image-size", type=int, default=32)
-    one.add_argument("--workers", type=int, default=2)
+    one.add_argument("--workers", type=int, help="default: 2, with a GPU 8")
     one.add_argument("--folder", help="where temporary files lie")
     given = parser.parse_args()
+    if given.part == "curve" and given.workers is None:
+        given.workers = 2 if given.device == "cpu" else 8
     {"curve": curve, "rendering": rendering}[given.part](given)
 
 

@@ -12,7 +12,8 @@ from databoost.project import open_project
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    help="Jobs at a time; default: one a core this process may use, with a GPU at most 4.",
+    help="Jobs at a time; default: one a core this process may use, with a GPU at most 16, or 2 "
+    "where NVIDIA's MPS is missing.",
 )
 @click.option(
     "--output",

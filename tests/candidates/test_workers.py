@@ -116,7 +116,7 @@ def test_a_killed_worker_is_told_and_what_is_finished_is_kept(tmp_path, shards):
             yield finished
 
     state = tmp_path / "state"
-    with pytest.raises(DataboostError, match=r"one of 1 worker processes was killed.*again, which keeps"):
+    with pytest.raises(DataboostError, match=r"one of 1 worker processes was killed"):
         embed_candidates(shards, 256, deadly, state)
     n_kept = len(list(state.iterdir()))
     assert 2 <= n_kept < 15

@@ -16,6 +16,8 @@ from databoost.model import architectures
 from databoost.model.architectures import (
     FIXED,
     Classifier,
+    PointConv2d,
+    StemConv2d,
     architecture_names,
     build_model,
     load_weights,
@@ -94,6 +96,43 @@ def test_fixed_model_reads_bgr_minus_the_means_of_caffe():
     model.features(torch.tensor([200.0, 150.0, 110.0]).view(1, 3, 1, 1))
     expected = torch.tensor([110 - 103.939, 150 - 116.779, 200 - 123.68])
     torch.testing.assert_close(seen[0].flatten(), expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (PointConv2d(5, 7), (3, 5, 4, 6)),
+        (StemConv2d(3, 4), (2, 3, 32, 32)),
+        (StemConv2d(3, 4), (2, 3, 9, 14)),
+    ],
+)
+def test_a_product_is_the_convolution(layer, shape):
+    """GPUs compute it so; in float64 the two differ by rounding alone."""
+    layer = layer.double()
+    torch.nn.init.normal_(layer.bias)
+    x = torch.rand(shape, dtype=torch.float64)
+    found = []
+    for compute in (layer, layer.product):
+        layer.zero_grad()
+        y = compute(x)
+        y.sin().sum().backward()
+        assert y.is_contiguous()
+        found.append([y, layer.weight.grad, layer.bias.grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_images_and_weights_are_laid_out_alike():
+    model, images = build_model("fixed", 3, seed=0), torch.rand((2, 3, 32, 32)) * 255
+    logits = model(images)
+    assert model.body.stem.weight.is_contiguous(memory_format=torch.channels_last)
+    given = []
+    model.body.register_forward_pre_hook(lambda body, arguments: given.append(arguments[0]))
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        assert model.lay_out(memory_format) is model
+        torch.testing.assert_close(model(images), logits)
+        assert model.body.stem.weight.is_contiguous(memory_format=memory_format)
+        assert given[-1].is_contiguous(memory_format=memory_format)
 
 
 def test_torchvision_models_read_rgb_scaled_as_imagenet():

@@ -217,6 +217,17 @@ def test_a_captured_training_on_a_gpu_is_the_uncaptured_one(tmp_path, monkeypatc
     assert train("plain") == captured
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="captures a CUDA graph, needs a GPU")
+def test_a_captured_training_on_a_gpu_resumes(tmp_path, monkeypatch):
+    whole = digests(run(tmp_path / "whole", accelerator="cuda"), tmp_path / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr("databoost.model.batches.STRETCH", 1)
+        stop_in_epoch(1, patch, n_steps=1)
+        with pytest.raises(OSError, match="power"):
+            run(tmp_path / "state", accelerator="cuda")
+    assert digests(run(tmp_path / "state", accelerator="cuda"), tmp_path / "b") == whole
+
+
 def test_examples_move_to_a_device():
     examples = make_examples(3, seed=0).to(torch.device("meta"))
     assert isinstance(examples, Examples)

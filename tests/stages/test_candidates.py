@@ -101,6 +101,46 @@ def test_the_embedder_has_one_thread_however_many_workers_there_are(
     assert told == [1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("count", "n_cores", "memory", "expected"),
+    [
+        (1_000_000, 16, 70, ("processes", 8)),
+        (1_000_000, 4, 70, ("processes", 4)),
+        (1_000_000, 16, 3, ("processes", 3)),
+        (350_000, 16, 70, ("processes", 3)),
+        (199_999, 16, 70, ("threads", 2)),
+        (1_000_000, 1, 70, ("threads", 2)),
+    ],
+)
+def test_for_a_gpu_there_are_processes_where_they_pay(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    n_cores: int,
+    memory: int,
+    expected: tuple[str, int],
+) -> None:
+    layout = Layout(tmp_path)
+    params = declared(candidates={"count": count}, train={"accelerator": "auto", "threads": 1})
+    cuda, embedder = torch.device("cuda"), object()
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(n_cores)))
+    monkeypatch.setattr(stage, "most_processes", lambda device: memory)
+    settings = params.embedding
+
+    def processes(*given: object) -> tuple[str, object]:
+        assert given[:-1] == (params.candidates, settings, tmp_path, cuda)
+        return "processes", given[-1]
+
+    def threads(*given: object) -> tuple[str, object]:
+        assert given[:-1] == (params.candidates, embedder, settings.batch_size)
+        return "threads", given[-1]
+
+    monkeypatch.setattr(stage, "process_engine", processes)
+    monkeypatch.setattr(stage, "local_engine", threads)
+    assert stage._engine(layout, params, settings, embedder, cuda) == expected
+    assert stage._engine(layout, params, settings, embedder, torch.device("cpu")) == ("threads", 1)
+
+
 @pytest.mark.slow
 def test_both_engines_write_the_same_files(project: Project) -> None:
     project.run_stages("ingest", "prepare", "train r00", "candidates")

@@ -85,21 +85,30 @@ def job(accelerator: str) -> Job:
     return Job("job", "r00", Path("job"), Path("start"), params, "a", 0)
 
 
-def test_jobs_that_share_a_gpu_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_on_a_gpu_are_as_many_as_can_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def device(settings: TrainParams) -> torch.device | None:
         return None if settings.accelerator == "nowhere" else torch.device(settings.accelerator)
 
     monkeypatch.setattr(running, "device_of", device)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
-    assert usual_workers([job("cpu"), job("nowhere")]) == 16
-    assert usual_workers([job("cpu"), job("cuda")]) == 4
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5})
-    assert usual_workers([job("cuda")]) == 2
+    monkeypatch.setattr(running, "most_processes", lambda device: {"cuda": 12}[device.type])
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(32)))
+    assert usual_workers([job("cpu"), job("nowhere")], is_shared=True) == 32
+    assert usual_workers([job("cpu"), job("cuda")], is_shared=True) == 12
+    assert usual_workers([job("cpu"), job("cuda")], is_shared=False) == 2
+    monkeypatch.setattr(running, "most_processes", lambda device: 70)
+    assert usual_workers([job("nowhere"), job("cuda")], is_shared=True) == 16
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    assert usual_workers([job("cuda")], is_shared=True) == 1
+    assert usual_workers([job("cuda")], is_shared=False) == 1
 
 
 def test_a_job_has_no_more_threads_than_its_parameters_say(tmp_path: Path) -> None:
-    (task,) = running._tasks([job("cpu")], StudyPlaces(tmp_path))
-    assert task.environment == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"}
+    task = running._task(job("cpu"), StudyPlaces(tmp_path), {"CUDA_MPS_PIPE_DIRECTORY": "there"})
+    assert task.environment == {
+        "OMP_NUM_THREADS": "3",
+        "OPENBLAS_NUM_THREADS": "3",
+        "CUDA_MPS_PIPE_DIRECTORY": "there",
+    }
 
 
 def test_every_round_is_told_with_its_own_additions(tmp_path: Path) -> None:

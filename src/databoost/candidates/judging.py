@@ -49,7 +49,7 @@ def judge_candidates(
     model = checkpoint.model().eval().to(device)
     found = np.empty((len(recipes), len(checkpoint.classes)))
     size = checkpoint.image_size
-    for rows, images in render_some(recipes, files, policy, size, _BATCH, seen):
+    for rows, images in render_some(recipes, files, policy, size, _BATCH, seen, device):
         with torch.inference_mode():
             logits = model(images.to(device))
         found[rows] = logits.double().log_softmax(dim=1).cpu().numpy()

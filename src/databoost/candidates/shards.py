@@ -125,8 +125,7 @@ def render_shard(
     seen
         Is told the path and the bytes of every file that is read.
     device
-        Where pixels are computed, and are then (see
-        :func:`~databoost.candidates.augmentation.render_taps`).
+        Where the images are computed, if it is a CUDA GPU, and stay; else they are on the CPU.
 
     Yields
     ------
@@ -164,6 +163,7 @@ def render_some(
     image_size: int,
     batch_size: int,
     seen: Callable[[Path, bytes], object] | None = None,
+    device: torch.device = CPU,
 ) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
     """Render some candidates, parent by parent; see :func:`render_shard`.
 
@@ -182,7 +182,7 @@ def render_some(
     shards = Shards(recipes, files)
     for shard in shards:
         rows = shards.rows(shard.number)
-        for images in render_shard(shard, policy, image_size, batch_size, seen):
+        for images in render_shard(shard, policy, image_size, batch_size, seen, device):
             yield rows[: len(images)], images
             rows = rows[len(images) :]
 
@@ -202,8 +202,7 @@ def embed_shard(
     ImageError
         If the file of a parent is no readable image.
     """
-    size = embedder.image_size
-    device = embedder.device if embedder.device.type == "cuda" else CPU
+    size, device = embedder.image_size, embedder.device
     for images in render_shard(shard, policy, size, batch_size, device=device):
         yield embedder.embed(images).astype(np.float16)
 
@@ -216,7 +215,8 @@ def _render(
     device: torch.device,
 ) -> torch.Tensor:
     parents = Parents(pd.DataFrame({"image_id": list(images)}), [*images.values()], policy)
-    return blend_taps(*render_taps(parents, recipes, image_size, device))
+    place = device if device.type == "cuda" else CPU
+    return blend_taps(*render_taps(parents, recipes, image_size, place))
 
 
 def _cuts(counts: list[int]) -> list[int]:
