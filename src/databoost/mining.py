@@ -28,7 +28,7 @@ from databoost.candidates.embedder import Embedder, Vectors
 from databoost.candidates.embedding import embed_files, embedder_identity, load_exact_embedder
 from databoost.candidates.exact import Embeddings, Queries
 from databoost.candidates.judging import judge_candidates
-from databoost.candidates.reranking import DEEPEST, Reranking, embed_some
+from databoost.candidates.reranking import MOST_RANKED, Reranking, embed_some
 from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
 from databoost.clusters import Places, error_clusters, share_out
 from databoost.data.datasets import read_classes
@@ -263,8 +263,8 @@ class Mine:
             return search
         # As deep as the first search goes (see choose_deepening), within reason; what a parent
         # that has served the query takes up is not known yet.
-        depth = DEEPEST if rules.distinct_parents else 8 * most_wanted(rules, len(labels))
-        depth = min(depth, DEEPEST)
+        depth = MOST_RANKED if rules.distinct_parents else 8 * most_wanted(rules, len(labels))
+        depth = min(depth, MOST_RANKED)
         is_free = Stock(pool, rules.max_per_parent).holds()
 
         def can_be_had(ids: Ids) -> npt.NDArray[np.bool_]:

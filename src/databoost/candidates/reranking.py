@@ -19,7 +19,7 @@ from databoost.candidates.shards import render_some
 from databoost.sections import CandidatesParams
 
 #: Neighbours of a query that are ranked anew, at most; those behind keep their rough similarity.
-DEEPEST = 128
+MOST_RANKED = 128
 
 
 class Reranking:
@@ -114,7 +114,7 @@ def embed_some(
         If the file of a parent is no readable image.
     """
     found = np.empty((len(recipes), embedder.dimension), dtype=np.float16)
-    size = embedder.image_size
-    for rows, images in render_some(recipes, files, policy, size, batch_size, seen):
+    size, device = embedder.image_size, embedder.device
+    for rows, images in render_some(recipes, files, policy, size, batch_size, seen, device):
         found[rows] = embedder.embed(images)
     return found
