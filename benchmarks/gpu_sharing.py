@@ -21,7 +21,7 @@ from databoost.data.resizing import TapStore
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples
 from databoost.model.processor import use_float32
-from databoost.model.sharing import is_shared, shared_gpu
+from databoost.model.sharing import shared_gpu
 from databoost.model.steps import CapturedStep, Outcome, judge
 
 CUDA = torch.device("cuda")
@@ -32,6 +32,7 @@ def train(seconds: float) -> None:
     """Be one of the processes: say "ready", wait for a line, and tell the steps a second."""
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # as Lightning has it
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # as our trainer has it
     use_float32()
     random = np.random.default_rng(0)
     pixels = list(random.integers(0, 256, (N_IMAGES, 40, 40, 1), dtype=np.uint8))
@@ -104,9 +105,10 @@ def main() -> None:
         sys.exit("there is no GPU here")
     in_turn = [together(n, given.seconds, {}) for n in given.processes]
     side_by_side: list[float] = []
-    with shared_gpu(CUDA) as environment:
-        if is_shared(environment):
-            side_by_side = [together(n, given.seconds, environment) for n in given.processes]
+    with shared_gpu(CUDA) as sharing:
+        if sharing.is_on:
+            shared = dict(sharing.environment)
+            side_by_side = [together(n, given.seconds, shared) for n in given.processes]
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, batch 8")
     print(f"{'processes':>9}{'in turn':>12}{'side by side':>14}  steps/s in all")
     for number, (n, alone) in enumerate(zip(given.processes, in_turn, strict=True)):

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from processes import wait_until_gone
 from projects import REPOSITORY
 
 from databoost.candidates import shards as module
@@ -71,18 +71,6 @@ def threads(folder: Path, settings: EmbeddingParams = SETTINGS) -> Engine:
     return local_engine(POLICY, load_embedder(settings, folder, CPU), settings.batch_size, 1)
 
 
-def ended(pid: int) -> None:
-    """Wait until a process, of whomever it is, is no more."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        select.select([process], [], [])
-    finally:
-        os.close(process)
-
-
 def test_processes_write_what_threads_do_and_end(tmp_path, shards, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The root may be relative, where a process is started elsewhere.
@@ -112,11 +100,11 @@ def test_a_killed_worker_is_told_and_what_is_finished_is_kept(tmp_path, shards):
             if number == 1:
                 (worker,) = multiprocessing.active_children()
                 os.kill(worker.pid, signal.SIGKILL)
-                ended(worker.pid)
+                wait_until_gone(worker.pid)
             yield finished
 
     state = tmp_path / "state"
-    with pytest.raises(DataboostError, match=r"one of 1 worker processes was killed"):
+    with pytest.raises(DataboostError, match=r"one of 1 worker processes ended, killed"):
         embed_candidates(shards, 256, deadly, state)
     n_kept = len(list(state.iterdir()))
     assert 2 <= n_kept < 15
@@ -157,4 +145,4 @@ if __name__ == "__main__":
         process.kill()
     assert len(workers) == 2
     for worker in workers:
-        ended(worker)
+        wait_until_gone(worker)

@@ -5,37 +5,38 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from processes import wait_until_gone
 
 from databoost.data.files import write_text
 from databoost.model import sharing
-from databoost.model.sharing import is_shared, most_processes, shared_gpu
+from databoost.model.sharing import Sharing, room_for, shared_gpu
 
 CUDA, PIPES = torch.device("cuda"), "CUDA_MPS_PIPE_DIRECTORY"
-#: Notes what it is asked; serves until it is told to quit, or has nothing to serve with.
+#: Notes what it is asked; serves until it is told to quit, or ends at once.
 STAND_IN = """#!/bin/bash
-folder=$CUDA_MPS_PIPE_DIRECTORY
-echo "$CUDA_MPS_LOG_DIRECTORY" > "$LOG.folder"
+folder=${CUDA_MPS_PIPE_DIRECTORY:-$USUAL}
 if [ "$1" = -f ]; then
-  echo $$ >> "$LOG"
+  echo $$ "$CUDA_MPS_LOG_DIRECTORY" >> "$LOG"
   [ "$KIND" = refuses ] && exit 1
   trap exit TERM
   touch "$folder/control"
   while [ ! -e "$folder/quit" ]; do sleep 0.05; done
   exit
 fi
-[ -e "$folder/control" ] || { echo "Cannot find MPS control daemon process"; exit 1; }
+[ -e "$folder/control" ] || { echo "Cannot find MPS control daemon process"; exit $STATUS; }
 read -r request
 echo "$request" >> "$LOG"
 case $request in
-  start_server*) [ "$KIND" = serves ] && touch "$folder/server";;
-  get_server_list) [ -e "$folder/server" ] && echo 4711;;
+  get_default_active_thread_percentage) echo 100.0;;
   quit) touch "$folder/quit";;
 esac
 """
+QUESTION = "get_default_active_thread_percentage"
 
 
 @pytest.fixture
@@ -44,52 +45,71 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = tmp_path / "bin" / "nvidia-cuda-mps-control"
     write_text(program, STAND_IN)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("LOG", str(tmp_path / "log"))
-    monkeypatch.setenv("KIND", "serves")
-    monkeypatch.delenv(PIPES, raising=False)
+    variables = {
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "LOG": str(tmp_path / "log"),
+        "USUAL": str(tmp_path / "usual"),
+        "KIND": "serves",
+        "STATUS": "1",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for name in (PIPES, "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sharing, "_FIRST_PROCESS", "pass")
     return tmp_path / "log"
 
 
-def test_the_service_runs_for_as_long_as_the_processes(log):
-    with shared_gpu(CUDA) as environment:
-        folder = environment[PIPES]
-        assert environment == {PIPES: folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        assert is_shared(environment)
-        assert not is_shared({})
-        service, *requests = log.read_text().splitlines()
-        assert set(requests) == {f"start_server -uid {os.getuid()}", "get_server_list"}
-        assert (log.parent / "log.folder").read_text() == f"{folder}\n"
-        os.kill(int(service), 0)
+def started(log: Path) -> int:
+    """Give the service's process."""
+    return int(log.read_text().split()[0])
+
+
+@pytest.mark.parametrize("status", ["1", "0"])  # of a question that nobody is there to answer
+def test_the_service_runs_for_as_long_as_the_processes(log, monkeypatch, status):
+    monkeypatch.setenv("STATUS", status)
+    with shared_gpu(CUDA) as shared:
+        folder = shared.environment[PIPES]
+        assert shared == Sharing(True, {PIPES: folder, "CUDA_MPS_LOG_DIRECTORY": folder})
+        service = started(log)
+        assert log.read_text().splitlines() == [f"{service} {folder}", QUESTION]
+        os.kill(service, 0)
     assert log.read_text().splitlines()[-1] == "quit"
     with pytest.raises(ProcessLookupError):
-        os.kill(int(service), 0)
+        os.kill(service, 0)
     assert not Path(folder).exists()
 
 
-@pytest.mark.parametrize("kind", ["refuses", "never serves"])
-def test_where_there_is_none_processes_go_on_without(log, monkeypatch, kind):
-    monkeypatch.setenv("KIND", kind)
-    monkeypatch.setattr(sharing, "_PATIENCE", 0.5)
-    with shared_gpu(CUDA) as environment:
-        assert environment == {}
+def test_where_it_refuses_processes_go_on_without(log, monkeypatch):
+    monkeypatch.setenv("KIND", "refuses")
+    with shared_gpu(CUDA) as shared:
+        assert shared == Sharing(False)
     with pytest.raises(ProcessLookupError):
-        os.kill(int(log.read_text().splitlines()[0]), 0)
+        os.kill(started(log), 0)
+
+
+def test_where_a_process_cannot_use_it_they_go_on_without(log, monkeypatch):
+    monkeypatch.setattr(sharing, "_FIRST_PROCESS", "raise SystemExit(805)")
+    with shared_gpu(CUDA) as shared:
+        assert shared == Sharing(False)
+    assert log.read_text().splitlines()[-1] == "quit"
+    with pytest.raises(ProcessLookupError):
+        os.kill(started(log), 0)
 
 
 def test_one_that_does_not_end_is_killed(log, monkeypatch):
-    monkeypatch.setenv("KIND", "serves")
-    monkeypatch.setattr(sharing, "_PATIENCE", 0.5)
-    with shared_gpu(CUDA) as environment:
-        (Path(environment[PIPES]) / "control").unlink()  # no request reaches it
+    with shared_gpu(CUDA) as shared:
+        monkeypatch.setattr(sharing, "_PATIENCE", 0.5)
+        (Path(shared.environment[PIPES]) / "control").unlink()  # no request reaches it
     with pytest.raises(ProcessLookupError):
-        os.kill(int(log.read_text().splitlines()[0]), 0)
+        os.kill(started(log), 0)
 
 
 def test_it_ends_with_the_process_that_started_it(log):
     script = (
-        "import sys, torch; from databoost.model.sharing import shared_gpu\n"
-        "with shared_gpu(torch.device('cuda')): print('shared', flush=True); sys.stdin.read()"
+        "import sys, torch; from databoost.model import sharing; sharing._FIRST_PROCESS = 'pass'\n"
+        "with sharing.shared_gpu(torch.device('cuda')):\n"
+        "    print('shared', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -97,40 +117,63 @@ def test_it_ends_with_the_process_that_started_it(log):
         assert process.stdout is not None
         assert process.stdout.readline() == b"shared\n"
         process.kill()
-    service = int(log.read_text().splitlines()[0])
-    while Path(f"/proc/{service}/cmdline").exists() and b"mps" in _command(service):
-        pass  # the signal is on its way
+    wait_until_gone(started(log))
+    shutil.rmtree(log.read_text().split()[1])
 
 
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+@pytest.mark.parametrize("at", ["the usual place", "a place of its own"])
+def test_somebodys_own_is_used_and_goes_on(log, tmp_path, monkeypatch, at):
+    place = tmp_path / ("usual" if at == "the usual place" else "own")
+    write_text(place / "control", "")
+    if at != "the usual place":
+        monkeypatch.setenv(PIPES, str(place))
+    with shared_gpu(CUDA) as shared:
+        assert shared == Sharing(True)
+    assert log.read_text().splitlines() == [QUESTION]
 
 
-def test_nothing_is_started_where_nothing_is_to_share(log, monkeypatch):
-    with shared_gpu(torch.device("cpu")) as environment:
-        assert environment == {}
-    monkeypatch.setenv(PIPES, "/somebody's/own")
-    with shared_gpu(CUDA) as environment:
-        assert environment == {}
-        assert is_shared(environment)
-    monkeypatch.delenv(PIPES)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with shared_gpu(CUDA) as environment:
-        assert environment == {}
-        assert not is_shared(environment)
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        (PIPES, "/nowhere", False),  # the way to do without
+        ("CUDA_VISIBLE_DEVICES", "1", False),
+        ("CUDA_VISIBLE_DEVICES", "0,1", False),
+        ("CUDA_VISIBLE_DEVICES", "0", True),
+    ],
+)
+def test_variables_that_are_set_are_heeded(log, monkeypatch, variable, value, expected):
+    monkeypatch.setenv(variable, value)
+    with shared_gpu(CUDA) as shared:
+        assert shared.is_on == expected
+    assert log.exists() == expected
+
+
+def test_a_cpu_and_a_machine_without_the_program_start_nothing(log, monkeypatch):
+    with shared_gpu(torch.device("cpu")) as shared:
+        assert shared == Sharing(False)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    with shared_gpu(CUDA) as shared:
+        assert shared == Sharing(False)
     assert not log.exists()
 
 
-@pytest.mark.parametrize(("memory", "expected"), [(2**30, 1), (8 * 2**30, 4), (140 * 2**30, 70)])
-def test_a_process_takes_two_gigabytes_of_a_gpu(monkeypatch, memory, expected):
-    class Properties:
-        total_memory = memory
+def test_without_a_place_for_its_sockets_nothing_is_started(log, tmp_path, monkeypatch):
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with shared_gpu(CUDA) as shared:
+        assert shared == Sharing(False)
+    assert list(deep.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with shared_gpu(CUDA) as shared:
+        assert shared == Sharing(False)
+    assert not log.exists()
 
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
-    assert most_processes(CUDA) == expected
+
+@pytest.mark.parametrize(("free", "expected"), [(2**30, 1), (2**33 - 1, 3), (2**37, 64)])
+def test_processes_have_room_in_what_is_free(monkeypatch, free, expected):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+    assert room_for(CUDA, 2**31) == expected
 
 
 @pytest.mark.skipif(
@@ -140,12 +183,30 @@ def test_a_process_takes_two_gigabytes_of_a_gpu(monkeypatch, memory, expected):
 def test_processes_share_a_gpu(monkeypatch):
     monkeypatch.delenv(PIPES, raising=False)
     torch.zeros(1, device="cuda")  # this process has begun to use it, as a stage has
-    command = [sys.executable, "-c", "import torch; print(torch.ones(3, device='cuda').sum())"]
-    with shared_gpu(CUDA) as environment:
-        assert is_shared(environment)
+    script = "import torch; print(torch.ones(3, device='cuda').sum(), flush=True); input()"
+    control = ["nvidia-cuda-mps-control"]
+    with shared_gpu(CUDA) as shared:
+        assert shared.is_on
+        environment = os.environ | shared.environment
         running = [
-            subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE)
+            subprocess.Popen(
+                [sys.executable, "-c", script],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
             for _ in range(2)
         ]
-        said = [process.communicate()[0] for process in running]
-    assert said == [b"tensor(3., device='cuda:0')\n"] * 2
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"tensor(3., device='cuda:0')\n"
+        (server,) = subprocess.check_output(
+            control, input=b"get_server_list\n", env=environment
+        ).split()
+        clients = subprocess.check_output(
+            control, input=b"get_client_list %s\n" % server, env=environment
+        ).split()
+        assert {int(client) for client in clients} == {process.pid for process in running}
+        for process in running:
+            process.communicate(b"\n")
+    wait_until_gone(int(server))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from databoost.candidates.embedding import load_embedder
 from databoost.candidates.production import embed_candidates
 from databoost.data.files import sha256_of
 from databoost.data.tablefiles import read_recipes
+from databoost.errors import ParamsError
 from databoost.layout import Layout
 from databoost.sections import CandidatesParams
 from databoost.stages import candidates as stage
@@ -102,43 +104,63 @@ def test_the_embedder_has_one_thread_however_many_workers_there_are(
 
 
 @pytest.mark.parametrize(
-    ("count", "n_cores", "memory", "expected"),
+    ("count", "n_cores", "n_fit", "most", "expected"),
     [
-        (1_000_000, 16, 70, ("processes", 8)),
-        (1_000_000, 4, 70, ("processes", 4)),
-        (1_000_000, 16, 3, ("processes", 3)),
-        (350_000, 16, 70, ("processes", 3)),
-        (199_999, 16, 70, ("threads", 2)),
-        (1_000_000, 1, 70, ("threads", 2)),
+        (1_000_000, 16, 70, 8, ("processes", 8)),
+        (1_000_000, 4, 70, 8, ("processes", 4)),
+        (1_000_000, 16, 3, 8, ("processes", 3)),
+        (350_000, 16, 70, 8, ("processes", 3)),
+        (199_999, 16, 70, 8, ("threads", 2)),
+        (1_000_000, 1, 70, 8, ("threads", 2)),
+        (1_000_000, 16, 70, 1, ("threads", 2)),
     ],
 )
-def test_for_a_gpu_there_are_processes_where_they_pay(
+def test_on_a_gpu_there_are_processes_where_they_pay(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     count: int,
     n_cores: int,
-    memory: int,
+    n_fit: int,
+    most: int,
     expected: tuple[str, int],
 ) -> None:
-    layout = Layout(tmp_path)
     params = declared(candidates={"count": count}, train={"accelerator": "auto", "threads": 1})
-    cuda, embedder = torch.device("cuda"), object()
+    settings = params.embedding.model_copy(update={"batch_size": 256})
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(n_cores)))
-    monkeypatch.setattr(stage, "most_processes", lambda device: memory)
-    settings = params.embedding
+    # 256 images of 64 x 64 pixels, 256 bytes each, beside what every process takes.
+    monkeypatch.setattr(stage, "room_for", lambda *given: {(cuda, 3 * 2**29 + 2**28): n_fit}[given])
 
     def processes(*given: object) -> tuple[str, object]:
         assert given[:-1] == (params.candidates, settings, tmp_path, cuda)
         return "processes", given[-1]
 
     def threads(*given: object) -> tuple[str, object]:
-        assert given[:-1] == (params.candidates, embedder, settings.batch_size)
+        assert given[:-1] == (params.candidates, embedder, 256)
         return "threads", given[-1]
 
     monkeypatch.setattr(stage, "process_engine", processes)
     monkeypatch.setattr(stage, "local_engine", threads)
-    assert stage._engine(layout, params, settings, embedder, cuda) == expected
-    assert stage._engine(layout, params, settings, embedder, torch.device("cpu")) == ("threads", 1)
+    embedder = SimpleNamespace(device=cuda, image_size=64)
+    assert stage._engine(Layout(tmp_path), params, settings, embedder, cuda, most) == expected
+    # An ONNX file runs on the CPU beside a GPU.
+    embedder = SimpleNamespace(device=cpu, image_size=64)
+    assert stage._engine(Layout(tmp_path), params, settings, embedder, cuda, most)[1] == 1
+
+
+def test_a_gpu_whose_memory_is_full_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a")
+
+    monkeypatch.setattr(stage, "embed_candidates", fail)
+    layout = lay_sheet_project(tmp_path / "project")
+    params = declared(candidates={"count": 3}, train={"accelerator": "cpu", "threads": 1})
+    message = r"\(CUDA out of memory\. Tried to allocate 2\.00 GiB\), with embedding.batch_size"
+    with pytest.raises(ParamsError, match=message):
+        candidates(layout, params)
+    assert not layout.candidates.exists()
 
 
 @pytest.mark.slow

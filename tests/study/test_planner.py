@@ -203,6 +203,19 @@ def test_results_of_other_code_and_other_machines_are_not_taken_for_these(
     assert not names & {job.name for job in planned(layout, arms=arms)}
 
 
+def test_results_of_another_gpu_are_not_taken_for_this_ones(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = torch.device("cuda")
+    monkeypatch.setattr("databoost.study.planner.pick_device", lambda settings: cuda)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **options: True)
+    names = []
+    for gpu in ("NVIDIA one", "NVIDIA other"):
+        monkeypatch.setattr("torch.cuda.get_device_name", {cuda: gpu}.__getitem__)
+        names.append({job.name for job in planned(layout)})
+    assert not names[0] & names[1]
+
+
 def test_another_onnx_runtime_embeds_anew(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     (layout.root / "encoder.onnx").write_bytes(b"one")
     onnx = {"embedding.architecture": "onnx", "embedding.weights": "encoder.onnx"}

@@ -90,12 +90,12 @@ def test_jobs_on_a_gpu_are_as_many_as_can_share_it(monkeypatch: pytest.MonkeyPat
         return None if settings.accelerator == "nowhere" else torch.device(settings.accelerator)
 
     monkeypatch.setattr(running, "device_of", device)
-    monkeypatch.setattr(running, "most_processes", lambda device: {"cuda": 12}[device.type])
+    monkeypatch.setattr(running, "room_for", lambda device, memory: {"cuda": 12}[device.type])
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(32)))
     assert usual_workers([job("cpu"), job("nowhere")], is_shared=True) == 32
     assert usual_workers([job("cpu"), job("cuda")], is_shared=True) == 12
     assert usual_workers([job("cpu"), job("cuda")], is_shared=False) == 2
-    monkeypatch.setattr(running, "most_processes", lambda device: 70)
+    monkeypatch.setattr(running, "room_for", lambda device, memory: 70)
     assert usual_workers([job("nowhere"), job("cuda")], is_shared=True) == 16
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     assert usual_workers([job("cuda")], is_shared=True) == 1

@@ -134,7 +134,7 @@ def render_taps(
         np.array([axis.fractions for axis in axes], dtype=np.float32).reshape(n, size)
         for axes in (row_axes, column_axes)
     )
-    return taps, _on(device, row_fractions), _on(device, column_fractions)
+    return taps, _to_device(device, row_fractions), _to_device(device, column_fractions)
 
 
 def render(parents: Parents, recipe: pd.DataFrame) -> Pixels:
@@ -254,7 +254,7 @@ def _noise(
         for positions, first in ((rows, _ROW_KEYS), (columns, _COLUMN_KEYS))
     )
     # Products wrap; a shift of int32 repeats the sign, which the masks take away.
-    bits = _on(device, down)[:, :, None] ^ _on(device, across)[:, None, :]
+    bits = _to_device(device, down)[:, :, None] ^ _to_device(device, across)[:, None, :]
     shifted = torch.empty_like(bits)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32)):
         torch.bitwise_right_shift(bits, shift, out=shifted)
@@ -269,7 +269,7 @@ def _noise(
     bits &= 0x7FF
     noise = bits.to(torch.float32)
     noise -= _BYTES_MEAN
-    noise *= _on(device, (spreads / _BYTES_SPREAD).astype(np.float32)).view(-1, 1, 1)
+    noise *= _to_device(device, (spreads / _BYTES_SPREAD).astype(np.float32)).view(-1, 1, 1)
     return noise
 
 
@@ -289,16 +289,18 @@ def _erase(
     if not erased.size:
         return
     down, across = (
-        _on(pixels.device, (places >= firsts[:, None]) & (places < (firsts + sides)[:, None]))
+        _to_device(
+            pixels.device, (places >= firsts[:, None]) & (places < (firsts + sides)[:, None])
+        )
         for places, firsts in ((rows, tops), (columns, lefts))
     )
-    which = _on(pixels.device, erased)
+    which = _to_device(pixels.device, erased)
     square = down[which][:, None, :, None] & across[which][:, None, None, :]
-    colour = _on(pixels.device, paper[erased])[:, :, None, None]
+    colour = _to_device(pixels.device, paper[erased])[:, :, None, None]
     pixels[which] = torch.where(square, colour, pixels[which])
 
 
-def _on(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
+def _to_device(device: torch.device, values: npt.NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(values).to(device)
 
 

@@ -70,7 +70,9 @@ def _blend(points: torch.Tensor, firsts: torch.Tensor, weights: torch.Tensor) ->
     lines = points.reshape(n * axes * count, wide)
     starts = torch.arange(n * axes, device=points.device).mul_(count).view(n, axes, 1)
     starts = starts + firsts[:, None]
-    blended = torch.zeros((n, axes, firsts.shape[1], wide), device=points.device)
+    blended = torch.zeros(
+        (n, axes, firsts.shape[1], wide), dtype=torch.float32, device=points.device
+    )
     for step in range(4):
         chosen = torch.index_select(lines, 0, starts.view(-1) + step).view(blended.shape)
         blended += chosen.mul_(weights[step, :, None, :, None])

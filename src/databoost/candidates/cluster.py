@@ -34,7 +34,7 @@ from databoost.errors import DataboostError, ImageError, ParamsError
 from databoost.model.processor import use_cpu, use_float32
 from databoost.sections import CandidatesParams, EmbeddingParams
 
-#: Workers that share a GPU: rendering, on a CPU, takes each of them longer than embedding.
+#: Workers that share a GPU: what a CPU has to do for a batch takes each longer than its own share.
 _WORKERS_A_GPU = 8
 #: Shards that are sent at a time for each worker: before the next are sent the last is waited for,
 #: which costs half a shard's time.

@@ -93,7 +93,7 @@ class TorchEmbedder(Embedder):
             found = self.network(images).float()
         if self.device.type == "cuda":  # asleep, where a copy would wait busily for its turn
             done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-            done.record()
+            done.record(torch.cuda.current_stream(self.device))
             done.synchronize()
         vectors: Vectors = found.cpu().numpy()
         return vectors

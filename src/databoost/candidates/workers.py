@@ -8,9 +8,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import connection
 from pathlib import Path
@@ -63,28 +64,41 @@ def process_engine(
         # Forked, a process could not use the GPU, which this one has begun to use.
         context = multiprocessing.get_context("spawn")
         with (
-            shared_gpu(device) as environment,
-            ProcessPoolExecutor(n_workers, context, _begin, (environment,)) as pool,
+            shared_gpu(device) as sharing,
+            ProcessPoolExecutor(n_workers, context, _begin, (dict(sharing.environment),)) as pool,
         ):
 
             def submit(shard: Shard) -> Future[Finished]:
-                return pool.submit(_work, shard, *plan)
+                with _deaf():  # the first one starts the workers
+                    return pool.submit(_work, shard, *plan)
 
             try:
                 yield from as_finished(shards, submit, _SHARDS_A_WORKER * n_workers)
             except BrokenProcessPool as error:
                 raise DataboostError(
-                    f"one of {n_workers} worker processes was killed, as happens where the memory "
-                    "ends; run the stage again, which keeps what is finished"
+                    f"one of {n_workers} worker processes ended, killed where the memory ends "
+                    "perhaps; run the stage again, which keeps what is finished"
                 ) from error
 
     return run
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Have processes that are started within ignore Ctrl-C, which the main one answers for all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin(environment: Mapping[str, str]) -> None:
-    """Set a worker up: it ends with the process that started it, and leaves Ctrl-C to that."""
+    """Set a worker up, which ends with the process that started it."""
     os.environ.update(environment)  # before anything here uses the GPU
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_cpu(1)
     use_float32()
     parent = multiprocessing.parent_process()

@@ -133,7 +133,7 @@ class StemConv2d(nn.Conv2d):
         super().__init__(n_in, n_out, 7, stride=2, padding=3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, n_in, h, w) -> (n, n_out, h / 2, w / 2), rounded up; x gets no gradient."""
+        """(n, n_in, h, w) -> (n, n_out, h / 2, w / 2), rounded up; x needs no gradient."""
         return self.product(x) if _is_planar(x) else super().forward(x)
 
     def product(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """One step of the fixed loop, as Lightning runs it, and as one CUDA graph.
 
-At batches of eight a GPU waits for Python: a step is some three hundred small kernels, and each
+At batches of eight a GPU waits for Python: a step is some two hundred small kernels, and each
 costs more to launch than to run. Captured once, they are launched together. The graph reads its
 batch from fixed places in memory, so it serves batches of one size; the others, an epoch's last
 one mostly, take the ordinary way on the same weights.

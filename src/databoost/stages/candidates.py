@@ -22,28 +22,37 @@ from databoost.candidates.workers import process_engine
 from databoost.data.datasets import read_classes, read_manifest
 from databoost.data.files import whole_folder, write_json
 from databoost.data.tablefiles import write_recipes
+from databoost.errors import ParamsError
 from databoost.layout import Layout
 from databoost.model.processor import pick_device
-from databoost.model.sharing import most_processes
+from databoost.model.sharing import room_for
 from databoost.params import Params
 from databoost.sections import EmbeddingParams
 
-#: Processes that render and embed on a GPU, at most; and the candidates that make one more pay, as
-#: it needs some ten seconds to begin.
-_PROCESSES, _CANDIDATES_A_PROCESS = 8, 100_000
+#: Candidates that make one more process pay, which needs some ten seconds to begin.
+_CANDIDATES_A_PROCESS = 100_000
 #: Threads where there are too few: while one prepares a batch, another waits for the GPU.
 _THREADS = 2
+#: Bytes of a GPU's memory for a process, and for each pixel of its batch: of rendering, and of what
+#: a deep network keeps of it.
+_A_PROCESS, _A_PIXEL = 3 * 2**29, 256
 
 
-def candidates(layout: Layout, params: Params) -> None:
+def candidates(layout: Layout, params: Params, most_processes: int = 8) -> None:
     """Run the stage; finished shards of a killed run are not made again.
 
     They are left to :func:`~databoost.unfinished.forget_unfinished`.
 
+    Parameters
+    ----------
+    most_processes
+        That render and embed on a GPU, at most.
+
     Raises
     ------
     ParamsError
-        If ``candidates.mirror`` names an unknown class, or the engine is not there.
+        If ``candidates.mirror`` names an unknown class, the engine is not there, or the GPU's
+        memory is too small.
     WeightsError
         If the embedder's weights are missing or do not fit.
     """
@@ -60,8 +69,16 @@ def candidates(layout: Layout, params: Params) -> None:
     weights = layout.root / settings.weights
     embedder = load_embedder(settings, layout.root, device)
     state = layout.unfinished("candidates") / work_key(recipes, weights, settings, device)
-    engine = _engine(layout, params, settings, embedder, device)
-    embed_candidates(shards, embedder.dimension, engine, state)
+    engine = _engine(layout, params, settings, embedder, device, most_processes)
+    try:
+        embed_candidates(shards, embedder.dimension, engine, state)
+    except torch.OutOfMemoryError as error:
+        reason = ". ".join(str(error).split(". ")[:2])  # the rest is advice to programmers
+        raise ParamsError(
+            f"rendering and embedding candidates does not fit into the GPU's memory ({reason}), "
+            f"with embedding.batch_size {settings.batch_size}; lower it, or set "
+            "train.accelerator=cpu"
+        ) from error
     with whole_folder(layout.candidates) as part:
         write_recipes(part / layout.recipes.name, recipes)
         identity = embedder_identity(settings, embedder, layout.root)
@@ -99,23 +116,21 @@ def _engine(
     settings: EmbeddingParams,
     embedder: Embedder,
     device: torch.device,
+    most_processes: int,
 ) -> Engine:
     n_workers = params.train.threads
     if params.candidates.engine == "ray":
         weights = layout.root / settings.weights
         return ray_engine(params.candidates, settings, weights, device, n_workers)
-    if device.type == "cuda":
-        n_processes = _count_processes(params.candidates.count, device)
+    if embedder.device.type == "cuda":
+        n_pixels = settings.batch_size * embedder.image_size**2
+        n_processes = min(
+            most_processes,
+            len(os.sched_getaffinity(0)),
+            params.candidates.count // _CANDIDATES_A_PROCESS,
+            room_for(device, _A_PROCESS + _A_PIXEL * n_pixels),
+        )
         if n_processes > 1:
             return process_engine(params.candidates, settings, layout.root, device, n_processes)
         n_workers = max(n_workers, _THREADS)
     return local_engine(params.candidates, embedder, settings.batch_size, n_workers)
-
-
-def _count_processes(n_candidates: int, device: torch.device) -> int:
-    return min(
-        _PROCESSES,
-        len(os.sched_getaffinity(0)),
-        most_processes(device),
-        n_candidates // _CANDIDATES_A_PROCESS,
-    )

@@ -5,9 +5,9 @@ not change is found done. r00 is trained once for all arms whose training is the
 are embedded once for all arms whose candidates and embedder are the same, and not at all for one
 that looks at no vectors: a random control waits for no embedder. Every round after that is a job,
 whose name counts the round that it is made from, so that a study that is extended keeps the rounds
-it has. The name counts PyTorch's version, the device, a CPU's vector instructions and the precision
-too (and ONNX Runtime's and scikit-learn's version, where they are used), as digits depend on them;
-where the study's folder and the project lie it does not count.
+it has. The name counts PyTorch's version, the device, a CPU's vector instructions or a GPU's name,
+and the precision too (and ONNX Runtime's and scikit-learn's version, where they are used), as
+digits depend on them; where the study's folder and the project lie it does not count.
 """
 
 import hashlib
@@ -114,6 +114,8 @@ class _Planner:
         machine = [RESULT_VERSION, torch.__version__, device.type if device else None]
         if device and device.type == "cpu":
             machine.append(torch.backends.cpu.get_cpu_capability())
+        elif device and device.type == "cuda":
+            machine.append(torch.cuda.get_device_name(device))
         dumped = params.model_dump(mode="json")
         dumped["embedding"] = embedder = self._embedder(params, device)
         first = with_round(params, FIRST, self.schedule[0])

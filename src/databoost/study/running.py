@@ -3,7 +3,7 @@
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from databoost.data.files import write_bytes, write_text
 from databoost.errors import DataboostError, listed
 from databoost.layout import Layout
-from databoost.model.sharing import is_shared, most_processes, shared_gpu
+from databoost.model.sharing import room_for, shared_gpu
 from databoost.outcomes import Outcome, read_outcomes
 from databoost.params import Params
 from databoost.publishing import publish_outcomes
@@ -28,6 +28,8 @@ from databoost.views.study_picture import study_picture
 #: Jobs at a time on one GPU, at most: where they share it, and where it serves them in turn, so
 #: that one computes while another reads or writes.
 _SHARING, _IN_TURN = 16, 2
+#: Bytes of a GPU's memory for a job: CUDA's own, a network, and what embeds candidates.
+_A_JOB = 2**31
 #: Of a study's folder, for git: all but the results, which are small.
 _IGNORED = "/jobs/\n/start/\n/lock\n/*.part\n"
 
@@ -65,9 +67,9 @@ def run_study(
         _tell(results, places)
         left = [job for job in jobs if not job.is_done()]
         try:
-            with shared_gpu(_gpu(left)) as shared:
-                tasks = [_task(job, places, shared) for job in left]
-                at_once = n_workers or usual_workers(left, is_shared(shared))
+            with shared_gpu(_gpu(left)) as sharing:
+                tasks = [_task(job, places, sharing.environment) for job in left]
+                at_once = n_workers or usual_workers(left, sharing.is_on)
                 if tasks:
                     print(_beginning(tasks, at_once), flush=True)
                 failed = run_queue(tasks, at_once, lambda: _tell(results, places))
@@ -103,7 +105,7 @@ def usual_workers(jobs: list[Job], is_shared: bool) -> int:
     device = _gpu(jobs)
     if device.type != "cuda":
         return n_cores
-    return min(n_cores, min(_SHARING, most_processes(device)) if is_shared else _IN_TURN)
+    return min(n_cores, min(_SHARING, room_for(device, _A_JOB)) if is_shared else _IN_TURN)
 
 
 def _gpu(jobs: list[Job]) -> torch.device:
@@ -114,11 +116,11 @@ def _gpu(jobs: list[Job]) -> torch.device:
     return torch.device("cpu")
 
 
-def _task(job: Job, places: StudyPlaces, shared: dict[str, str]) -> Task:
+def _task(job: Job, places: StudyPlaces, environment: Mapping[str, str]) -> Task:
     order = places.order(job.name)
     write_order(order, job)
     command = (sys.executable, "-m", "databoost.study.worker", str(order))
-    environment = _environment(job) | shared
+    environment = {**_environment(job), **environment}
     return Task(job.name, command, places.log(job.name), job.needs, environment)
 
 

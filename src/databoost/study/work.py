@@ -116,7 +116,7 @@ def _embed(root: Path, start: Path, owner: Path, params: Params) -> None:
     layout = Layout(root)
     _link(layout.ingest, Layout(start).ingest)
     _link(layout.round("r00").root.parent, Layout(owner).round("r00").root.parent)
-    candidates(layout, params)
+    candidates(layout, params, most_processes=1)  # other jobs share the GPU
     forget_unfinished(layout, "candidates")
 
 
