@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,6 +79,19 @@ def test_processes_write_what_threads_do_and_end(tmp_path, shards, monkeypatch):
     found = written(tmp_path, "processes", shards, engine)
     assert found == written(tmp_path, "threads", shards, threads(tmp_path))
     assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_is_left_to_the_main_process(tmp_path, shards):
+    before = signal.getsignal(signal.SIGINT)
+    finished = process_engine(POLICY, SETTINGS, tmp_path, CPU, 2)(shards)
+    next(finished)
+    ignored = [
+        re.search(r"SigIgn:\t(\w+)", Path(f"/proc/{worker.pid}/status").read_text())
+        for worker in multiprocessing.active_children()
+    ]
+    finished.close()
+    assert [bool(int(found[1], 16) >> signal.SIGINT - 1 & 1) for found in ignored] == [True] * 2
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_what_a_worker_refuses_is_told_as_by_threads(tmp_path, shards):
