@@ -68,7 +68,7 @@ format: setup ## let ruff format and sort
 	ruff check --fix .
 	ruff format .
 
-bench: setup ## most of what the README says of speed, measured here, in about ten minutes
+bench: setup ## most of what the README says of speed, measured here, in ten to sixteen minutes
 	python benchmarks/training_loop.py --repetitions 3 --epochs 2
 	python benchmarks/keras_speed.py --repetitions 3 --epochs 2
 	python benchmarks/candidates.py rendering
