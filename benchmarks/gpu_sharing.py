@@ -21,8 +21,8 @@ from databoost.data.resizing import TapStore
 from databoost.model.architectures import build_model
 from databoost.model.batches import Examples
 from databoost.model.processor import use_float32
-from databoost.model.sharing import shared_gpu
 from databoost.model.steps import CapturedStep, Outcome, judge
+from databoost.sharing import shared_gpu
 
 CUDA = torch.device("cuda")
 N_IMAGES = 2_000

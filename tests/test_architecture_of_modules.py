@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 SOURCE = REPOSITORY / "src" / "databoost"
 #: The modules in the order in which a reader meets them; each wing is one line or more.
 ORDER = """
-    errors code labels data.files yamlfile sections params layout
+    errors code labels data.files yamlfile sections params layout sharing
     data.tables data.tablefiles data.images data.resizing
     data.lettering data.scanning data.handwriting data.synthetic
     data.archives data.downloads data.sources data.datasets data.usable data.halves data.splitting
@@ -25,8 +25,8 @@ ORDER = """
     candidates.recipes candidates.strokes candidates.bending candidates.warping
     candidates.augmentation
     candidates.embedder candidates.onnx_embedder candidates.embedding
-    candidates.exact candidates.search candidates.shards candidates.production candidates.cluster
-    candidates.judging candidates.reranking
+    candidates.exact candidates.search candidates.shards candidates.production candidates.workers
+    candidates.cluster candidates.judging candidates.reranking
     boosting strategies additions drawing fidelity clusters mining
     attribution tracing
     views.plots views.pictures views.worst_images views.charts views.traced views.page
@@ -49,7 +49,7 @@ def module_name(path: Path) -> str:
 
 #: Modules that no result of a stage depends on, and below which nothing of a stage lies.
 PLUMBING = {
-    *("code", "errors", "sections", "params", "layout", "tracking", "publishing"),
+    *("code", "errors", "sections", "params", "layout", "sharing", "tracking", "publishing"),
     *("data.files", "data.tables", "data.tablefiles"),
 }
 #: What a stage imports of them only reads, or names a type.

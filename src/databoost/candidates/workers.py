@@ -25,8 +25,8 @@ from databoost.candidates.production import Engine, Finished, as_finished
 from databoost.candidates.shards import Shard, embed_shard
 from databoost.errors import DataboostError
 from databoost.model.processor import use_cpu, use_float32
-from databoost.model.sharing import shared_gpu
 from databoost.sections import CandidatesParams, EmbeddingParams
+from databoost.sharing import shared_gpu
 
 #: Shards that are handed out for each worker: the next one is there when it has done one.
 _SHARDS_A_WORKER = 2

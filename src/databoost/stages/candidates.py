@@ -25,9 +25,9 @@ from databoost.data.tablefiles import write_recipes
 from databoost.errors import ParamsError
 from databoost.layout import Layout
 from databoost.model.processor import pick_device
-from databoost.model.sharing import room_for
 from databoost.params import Params
 from databoost.sections import EmbeddingParams
+from databoost.sharing import room_for
 
 #: Candidates that make one more process pay, which needs some ten seconds to begin.
 _CANDIDATES_A_PROCESS = 100_000

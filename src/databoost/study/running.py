@@ -13,10 +13,10 @@ import torch
 from databoost.data.files import write_bytes, write_text
 from databoost.errors import DataboostError, listed
 from databoost.layout import Layout
-from databoost.model.sharing import room_for, shared_gpu
 from databoost.outcomes import Outcome, read_outcomes
 from databoost.params import Params
 from databoost.publishing import publish_outcomes
+from databoost.sharing import room_for, shared_gpu
 from databoost.study.jobs import Chain, Job, write_order
 from databoost.study.places import StudyPlaces
 from databoost.study.plan import Study

@@ -12,9 +12,9 @@ import pytest
 import torch
 from processes import wait_until_gone
 
+from databoost import sharing
 from databoost.data.files import write_text
-from databoost.model import sharing
-from databoost.model.sharing import Sharing, room_for, shared_gpu
+from databoost.sharing import Sharing, room_for, shared_gpu
 
 CUDA, PIPES = torch.device("cuda"), "CUDA_MPS_PIPE_DIRECTORY"
 #: Notes what it is asked; serves until it is told to quit, or ends at once.
@@ -107,7 +107,7 @@ def test_one_that_does_not_end_is_killed(log, monkeypatch):
 
 def test_it_ends_with_the_process_that_started_it(log):
     script = (
-        "import sys, torch; from databoost.model import sharing; sharing._FIRST_PROCESS = 'pass'\n"
+        "import sys, torch; from databoost import sharing; sharing._FIRST_PROCESS = 'pass'\n"
         "with sharing.shared_gpu(torch.device('cuda')):\n"
         "    print('shared', flush=True); sys.stdin.read()"
     )
