@@ -39,6 +39,11 @@ def pick_device(settings: TrainParams) -> torch.device:
     raise ParamsError(f"train.accelerator is {accelerator!r}; available here are {here}")
 
 
+def lack_of_memory(error: torch.OutOfMemoryError) -> str:
+    """Say what did not fit into a GPU's memory, without PyTorch's advice to programmers."""
+    return ". ".join(str(error).split(". ")[:2])
+
+
 def use_float32() -> None:
     """Let a GPU compute in float32 where float32 is asked for.
 

@@ -23,6 +23,7 @@ from databoost.model.architectures import FIXED, Classifier, build_model, refusa
 from databoost.model.batches import Examples, batch_sizes
 from databoost.model.checkpoints import Checkpoint, load_tensors
 from databoost.model.loop import FixedTraining, SnapshotData
+from databoost.model.processor import lack_of_memory
 from databoost.model.trainer import MONITORED, EpochBar, make_trainer, quiet
 from databoost.sections import ModelParams, TrainParams
 
@@ -101,11 +102,10 @@ def train_model(
                 weights_only=True,
             )
         except torch.OutOfMemoryError as error:
-            reason = ". ".join(str(error).split(". ")[:2])  # the rest is advice to programmers
             raise ParamsError(
                 f"the training does not fit into the memory of train.accelerator "
-                f"{settings.accelerator!r} ({reason}), with train.batch_size {settings.batch_size} "
-                f"and model.image_size {model.image_size}; lower one of the two, or set "
+                f"{settings.accelerator!r} ({lack_of_memory(error)}), with "
+                f"train.batch_size {settings.batch_size} and model.image_size {model.image_size}; lower one of the two, or set "
                 "train.accelerator=cpu"
             ) from error
     if not trainer.is_global_zero:

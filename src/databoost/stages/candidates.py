@@ -24,7 +24,7 @@ from databoost.data.files import whole_folder, write_json
 from databoost.data.tablefiles import write_recipes
 from databoost.errors import ParamsError
 from databoost.layout import Layout
-from databoost.model.processor import pick_device
+from databoost.model.processor import lack_of_memory, pick_device
 from databoost.params import Params
 from databoost.sections import EmbeddingParams
 from databoost.sharing import room_for
@@ -73,11 +73,10 @@ def candidates(layout: Layout, params: Params, most_processes: int = 8) -> None:
     try:
         embed_candidates(shards, embedder.dimension, engine, state)
     except torch.OutOfMemoryError as error:
-        reason = ". ".join(str(error).split(". ")[:2])  # the rest is advice to programmers
         raise ParamsError(
-            f"rendering and embedding candidates does not fit into the GPU's memory ({reason}), "
-            f"with embedding.batch_size {settings.batch_size}; lower it, or set "
-            "train.accelerator=cpu"
+            "rendering and embedding candidates does not fit into the GPU's memory "
+            f"({lack_of_memory(error)}), with embedding.batch_size {settings.batch_size}; lower it, "
+            "or set train.accelerator=cpu"
         ) from error
     with whole_folder(layout.candidates) as part:
         write_recipes(part / layout.recipes.name, recipes)
