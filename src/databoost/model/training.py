@@ -105,8 +105,8 @@ def train_model(
             raise ParamsError(
                 f"the training does not fit into the memory of train.accelerator "
                 f"{settings.accelerator!r} ({lack_of_memory(error)}), with "
-                f"train.batch_size {settings.batch_size} and model.image_size {model.image_size}; lower one of the two, or set "
-                "train.accelerator=cpu"
+                f"train.batch_size {settings.batch_size} and model.image_size "
+                f"{model.image_size}; lower one of the two, or set train.accelerator=cpu"
             ) from error
     if not trainer.is_global_zero:
         sys.exit()  # one of Lightning's helpers, which ran the same command for its own device

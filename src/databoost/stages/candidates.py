@@ -75,8 +75,8 @@ def candidates(layout: Layout, params: Params, most_processes: int = 8) -> None:
     except torch.OutOfMemoryError as error:
         raise ParamsError(
             "rendering and embedding candidates does not fit into the GPU's memory "
-            f"({lack_of_memory(error)}), with embedding.batch_size {settings.batch_size}; lower it, "
-            "or set train.accelerator=cpu"
+            f"({lack_of_memory(error)}), with embedding.batch_size {settings.batch_size}; lower "
+            "it, or set train.accelerator=cpu"
         ) from error
     with whole_folder(layout.candidates) as part:
         write_recipes(part / layout.recipes.name, recipes)
