@@ -92,7 +92,7 @@ def test_candidates_are_drawn_at_their_parents_size_each_parent_read_once(layout
     contents = Contents(layout.state)
 
     def draw(recipes: pd.DataFrame) -> list[bytes]:
-        files = dict(draw_candidates(layout, params, recipes, manifest, contents))
+        files = dict(draw_candidates(layout.round("r00"), params, recipes, manifest, contents))
         assert sorted(files) == list(range(len(recipes)))
         return [files[place] for place in sorted(files)]
 
@@ -127,8 +127,9 @@ def test_candidates_of_another_policy_are_refused(layout: Layout) -> None:
     lay_images(layout, "a")
     manifest = manifest_rows(("a", "train", "i"))
     recipes = make_recipes(0, 1, manifest, declared(candidates=STILL).candidates, ["i"])
+    before = layout.round("r00")
     with pytest.raises(ParamsError, match="recipes were drawn under policy"):
-        list(draw_candidates(layout, declared(), recipes, manifest, Contents(layout.state)))
+        list(draw_candidates(before, declared(), recipes, manifest, Contents(layout.state)))
 
 
 def test_files_are_read_where_their_bytes_are_not_at_hand(layout: Layout) -> None:

@@ -77,7 +77,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mine]
 
 def drawn(mine: Mine, recipes: pd.DataFrame) -> list[bytes]:
     contents = Contents(mine.layout.state)
-    files = dict(draw_candidates(mine.layout, mine.params, recipes, mine.manifest, contents))
+    files = dict(draw_candidates(mine.before, mine.params, recipes, mine.manifest, contents))
     return [files[place] for place in range(len(recipes))]
 
 

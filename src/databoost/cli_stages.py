@@ -135,7 +135,7 @@ STAGE_COMMANDS = (
         "boost",
         "Make a round's snapshot from the failures before it.",
         reads="data/candidates, embedding.weights, data/ingest/classes.csv, "
-        "data/rounds/r00/dataset, data/rounds/r00/scores.csv and, of the round before, "
+        "data/rounds/r00/scores.csv and, of the round before, "
         "data/rounds/PREVIOUS/manifest.csv, data/rounds/PREVIOUS/dataset, "
         "data/rounds/PREVIOUS/evaluation/sheet.csv and data/rounds/PREVIOUS/model",
         writes="data/rounds/ROUND/manifest.csv, data/rounds/ROUND/dataset, "
@@ -145,10 +145,9 @@ STAGE_COMMANDS = (
     stage_command(
         "attribute",
         "Trace what a round fixed and broke to its additions. By nearness: no proof of cause.",
-        reads="embedding.weights, data/rounds/PREVIOUS/dataset, "
-        "data/rounds/PREVIOUS/evaluation/sheet.csv, data/rounds/ROUND/manifest.csv, "
-        "data/rounds/ROUND/dataset, data/rounds/ROUND/additions.csv and "
-        "data/rounds/ROUND/evaluation/sheet.csv",
+        reads="embedding.weights, data/rounds/PREVIOUS/evaluation/sheet.csv, "
+        "data/rounds/ROUND/manifest.csv, data/rounds/ROUND/dataset, "
+        "data/rounds/ROUND/additions.csv and data/rounds/ROUND/evaluation/sheet.csv",
         writes="data/rounds/ROUND/attribution",
         round_name="r01",
     ),

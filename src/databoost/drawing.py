@@ -9,7 +9,7 @@ from databoost.boosting import Addition
 from databoost.candidates.augmentation import Parents, render
 from databoost.data.files import write_bytes
 from databoost.data.images import ImageFiles, encode_png, image_id
-from databoost.layout import Layout, RoundLayout
+from databoost.layout import RoundLayout
 from databoost.params import Params
 
 
@@ -115,7 +115,7 @@ def draw_additions(
 
 
 def draw_candidates(
-    layout: Layout,
+    of: RoundLayout,
     params: Params,
     recipes: pd.DataFrame,
     manifest: pd.DataFrame,
@@ -125,6 +125,8 @@ def draw_candidates(
 
     Parameters
     ----------
+    of
+        A round whose snapshot has their parents.
     recipes
         n rows of ``RECIPES``.
     manifest
@@ -148,7 +150,7 @@ def draw_candidates(
     picked = recipes.reset_index(drop=True)
     of_parent = picked.groupby("parent_id").groups
     rows = manifest.set_index("image_id", drop=False).loc[list(of_parent)]
-    images = files_of(layout.round("r00"), rows, contents)
+    images = files_of(of, rows, contents)
     for (parent_id, places), image in zip(of_parent.items(), images, strict=True):
         parents = Parents(rows.loc[[parent_id]], [image], params.candidates)
         for place in places:

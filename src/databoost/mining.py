@@ -113,7 +113,7 @@ class Mine:
         def draw(candidates: list[int]) -> Iterator[tuple[int, bytes]]:
             picked = self.recipes.iloc[candidates]
             for place, content in draw_candidates(
-                self.layout, self.params, picked, self.manifest, self.contents
+                self.before, self.params, picked, self.manifest, self.contents
             ):
                 yield candidates[place], content
 
@@ -364,9 +364,8 @@ class Mine:
         )
 
     def _parents(self, recipes: pd.DataFrame) -> dict[str, Path | bytes]:
-        r00 = self.layout.round("r00")
         rows = self.manifest[self.manifest["image_id"].isin(recipes["parent_id"])]
         return {
-            name: self.contents.get(name) or r00.dataset / path
+            name: self.contents.get(name) or self.before.dataset / path
             for name, path in zip(rows["image_id"], rows["path"], strict=True)
         }

@@ -47,10 +47,9 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
         lay_round(layout, name)
         write_text(layout.round(name).sheet, sheet(*predicted))
     write_text(layout.round("r01").additions, ADDITIONS_HEADER + ADDITION)
-    for name, path, grey in (("r00", "val/i/b1.png", 9), ("r00", "val/v/b2.png", 9),
-                             ("r01", "train/v/c1.png", 200)):  # fmt: skip
+    for path, grey in (("val/i/b1.png", 9), ("val/v/b2.png", 9), ("train/v/c1.png", 200)):
         pixels = np.full((8, 8, 1), grey, dtype=np.uint8)
-        write_png(layout.round(name).dataset / path, pixels)
+        write_png(layout.round("r01").dataset / path, pixels)
     embedder = SimpleNamespace(
         image_size=8,
         embed=lambda batch: np.array(
@@ -102,7 +101,7 @@ def test_the_same_bytes_again(layout: Layout) -> None:
 
 
 def test_a_round_without_additions_needs_no_images(layout: Layout) -> None:
-    shutil.rmtree(layout.round("r00").dataset)
+    shutil.rmtree(layout.round("r01").dataset)
     write_text(layout.round("r01").additions, ADDITIONS_HEADER)
     write_text(layout.round("r01").sheet, sheet("i", "i"))
     attribute(layout, declared(), "r01")

@@ -40,7 +40,8 @@ def attribute(layout: Layout, params: Params, name: str) -> None:
     traces = TRACES.empty()
     if len(failures) and len(additions):
         embedder = load_exact_embedder(params.embedding, layout.root, pick_device(params.train))
-        files = (_files(failures, before), _files(_added(additions, here), here))
+        rows = failures, _added(additions, here)  # of val, which all rounds share, and of train
+        files = [ImageFiles([here.dataset / path for path in every["path"]]) for every in rows]
         vectors = [embed_files(embedder, every, params.embedding.batch_size) for every in files]
         traces = trace_images(failures, additions, *vectors)
     counts = trace_counts(failures, traces)
@@ -66,7 +67,3 @@ def _added(additions: pd.DataFrame, here: RoundLayout) -> pd.DataFrame:
             f"{here.additions.name}; `dvc checkout` restores both, and `dvc repro` makes them anew"
         )
     return rows
-
-
-def _files(rows: pd.DataFrame, of: RoundLayout) -> ImageFiles:
-    return ImageFiles([of.dataset / path for path in rows["path"]])
