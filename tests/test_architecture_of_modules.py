@@ -18,8 +18,8 @@ ORDER = """
     data.corrections data.differences ledger_edits ledger_history project
     audit.gradients audit.near_duplicates audit.image_checks
     audit.shift audit.regions audit.findings audit.resplitting
-    model.processor model.architectures model.checkpoints model.batches model.steps
-    model.trainer model.loop model.late_epochs model.training model.evaluation
+    model.processor model.fixed model.architectures model.checkpoints model.batches
+    model.steps model.trainer model.loop model.late_epochs model.training model.evaluation
     model.pretrained
     audit.crossvalidation audit.label_scores
     candidates.recipes candidates.strokes candidates.bending candidates.warping

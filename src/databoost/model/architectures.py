@@ -1,4 +1,4 @@
-"""The models that never change: the competition's fixed model, and torchvision's by name."""
+"""The models by name: the competition's fixed model, and torchvision's architectures."""
 
 import copy
 import re
@@ -9,13 +9,12 @@ import torch
 from torch import nn
 
 from databoost.errors import ParamsError, WeightsError
+from databoost.model.fixed import CAFFE_BGR, CutResNet50
 
 #: A number for each colour channel.
 Three = tuple[float, float, float]
 
 FIXED = "fixed"
-#: Means that Keras' ``caffe`` preprocessing takes off blue, green and red.
-_CAFFE_BGR = (103.939, 116.779, 123.68)
 #: Mean and standard deviation of ImageNet's red, green and blue, for values from 0 to 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -99,100 +98,6 @@ class Classifier(nn.Module):
         return logits
 
 
-class PointConv2d(nn.Conv2d):
-    """A convolution of single positions, (n, n_in, h, w) to (n, n_out, h, w).
-
-    A GPU computes it as a product of matrices where the positions of a channel lie side by side:
-    eight images of 8 x 8 positions give too little to do to cuDNN's convolutions.
-    """
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__(n_in, n_out, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, n_in, h, w) -> (n, n_out, h, w)."""
-        return self.product(x) if _is_planar(x) else super().forward(x)
-
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve as one product an image, and a sum of their gradients."""
-        n, _, height, width = x.shape
-        assert self.bias is not None
-        weight = self.weight.flatten(1).expand(n, -1, -1)
-        y = torch.baddbmm(self.bias.view(1, -1, 1), weight, x.flatten(2))
-        return y.view(n, -1, height, width)
-
-
-class StemConv2d(nn.Conv2d):
-    """The first convolution, 7 x 7 in steps of two, (n, n_in, h, w) to (n, n_out, h / 2, w / 2).
-
-    A GPU computes it as a product of matrices, under the same condition: for the gradient of such
-    weights cuDNN has one algorithm whose result is the same in every run, and it is slow.
-    """
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__(n_in, n_out, 7, stride=2, padding=3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, n_in, h, w) -> (n, n_out, h / 2, w / 2), rounded up; x needs no gradient."""
-        return self.product(x) if _is_planar(x) else super().forward(x)
-
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve as one product, of all patches."""
-        patches = nn.functional.pad(x, (3, 3, 3, 3)).unfold(2, 7, 2).unfold(3, 7, 2)
-        n, _, height, width = patches.shape[:4]
-        rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(n * height * width, -1)
-        y = nn.functional.linear(rows, self.weight.flatten(1), self.bias)
-        return y.view(n, height, width, -1).permute(0, 3, 1, 2).contiguous()
-
-
-class Bottleneck(nn.Module):
-    """Keras' ResNet v1 bottleneck: 1x1, 3x3, 1x1 convolutions with biases, then the shortcut.
-
-    Maps (n, n_in, h, w) to (n, 256, h, w); the shortcut is a convolution where n_in is not 256.
-    """
-
-    def __init__(self, n_in: int, width: int = 64, n_out: int = 256) -> None:
-        super().__init__()
-        self.conv1, self.norm1 = PointConv2d(n_in, width), _batch_norm(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.norm2 = _batch_norm(width)
-        self.conv3, self.norm3 = PointConv2d(width, n_out), _batch_norm(n_out)
-        self.shortcut: nn.Module = nn.Identity()
-        if n_in != n_out:
-            self.shortcut = nn.Sequential(PointConv2d(n_in, n_out), _batch_norm(n_out))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, n_in, h, w) -> (n, 256, h, w)."""
-        y = torch.relu(self.norm1(self.conv1(x)))
-        y = torch.relu(self.norm2(self.conv2(y)))
-        return torch.relu(self.norm3(self.conv3(y)) + self.shortcut(x))
-
-
-class CutResNet50(nn.Module):
-    """ResNet-50 v1 up to ``conv2_block3_out``, then the mean over positions.
-
-    (n, 3, 32, 32) -> stem (n, 64, 16, 16) -> pool (n, 64, 8, 8) -> blocks (n, 256, 8, 8)
-    -> (n, 256).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = StemConv2d(3, 64)
-        self.norm = _batch_norm(64)
-        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.blocks = nn.Sequential(Bottleneck(64), Bottleneck(256), Bottleneck(256))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, 3, size, size) -> (n, 256)."""
-        x = self.pool(torch.relu(self.norm(self.stem(x))))
-        features: torch.Tensor = self.blocks(x)
-        return features.mean(dim=(2, 3))
-
-
 def architecture_names() -> list[str]:
     """List the architectures that :func:`build_model` knows, ``fixed`` first."""
     from torchvision import models  # takes seconds, and the fixed model needs none of it
@@ -225,7 +130,7 @@ def build_model(architecture: str, n_classes: int, seed: int) -> Classifier:
         torch.manual_seed(seed)
         if architecture == FIXED:
             model = Classifier(
-                CutResNet50(), 256, n_classes, _CAFFE_BGR, (1.0, 1.0, 1.0), reverse_channels=True
+                CutResNet50(), 256, n_classes, CAFFE_BGR, (1.0, 1.0, 1.0), reverse_channels=True
             )
             nn.init.xavier_uniform_(model.head.weight)
             nn.init.zeros_(model.head.bias)
@@ -306,15 +211,6 @@ def _name_now(name: str) -> str:
     for before, now in _RENAMED:
         name = before.sub(now, name)
     return name
-
-
-def _is_planar(x: torch.Tensor) -> bool:
-    return x.is_cuda and x.is_contiguous()
-
-
-def _batch_norm(n_channels: int) -> nn.BatchNorm2d:
-    # As Keras' ResNet-50 sets it; Keras' momentum 0.99 is 0.01 in PyTorch's sense.
-    return nn.BatchNorm2d(n_channels, eps=1.001e-5, momentum=0.01)
 
 
 def _input_scale(architecture: str) -> tuple[Three, Three]:
