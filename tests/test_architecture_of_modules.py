@@ -27,7 +27,8 @@ ORDER = """
     candidates.embedder candidates.onnx_embedder candidates.embedding
     candidates.exact candidates.search candidates.shards candidates.production candidates.workers
     candidates.cluster candidates.judging candidates.reranking
-    boosting strategies additions drawing fidelity clusters mining
+    boosting strategies additions drawing fidelity clusters vectors nearest
+    mining
     attribution tracing
     views.plots views.pictures views.worst_images views.charts views.traced views.page
     views.thumbnails views.sprites views.projection views.map_picture views.map_page

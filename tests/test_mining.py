@@ -13,7 +13,7 @@ from handmade_rounds import declared
 from test_additions import manifest_rows, sheet
 from test_drawing import STILL
 
-from databoost import boosting, mining
+from databoost import boosting, nearest, vectors
 from databoost.boosting import stop_reason
 from databoost.candidates.embedder import Embedder, Vectors
 from databoost.candidates.embedding import embedder_identity
@@ -44,7 +44,7 @@ class Mean(Embedder):
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mine]:
     """Make r00 with four training images and two failures, and 40 candidates."""
-    monkeypatch.setattr(mining, "load_exact_embedder", lambda settings, root, device: Mean())
+    monkeypatch.setattr(vectors, "load_exact_embedder", lambda settings, root, device: Mean())
     layout, random = Layout(tmp_path), np.random.default_rng(0)
     rows = []
     for number, split in enumerate(("train", "train", "train", "train", "val", "val")):
@@ -63,10 +63,8 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mine]
         write_bytes(weights, b"weights")
         identity = embedder_identity(params.embedding, Mean(), layout.root)
         write_json(layout.embedder, {"precision": "float32", **identity})
-        vectors = random.normal(size=(N, 2))
-        np.save(
-            layout.embeddings, (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype("f2")
-        )
+        stored = random.normal(size=(N, 2))
+        np.save(layout.embeddings, (stored / np.linalg.norm(stored, axis=1)[:, None]).astype("f2"))
         queries = sheet(*((name, "val", -0.5) for name, split, _ in rows if split == "val"))
         queries = queries.assign(label=["i", "v"], path=manifest["path"].tail(2).to_numpy())
         before = layout.round("r00")
@@ -213,7 +211,7 @@ def test_a_draw_to_choose_from_holds_what_may_be_added_and_enough_of_it(
 def test_recall_is_measured_by_some_of_the_queries(
     mine: Callable[..., Mine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mining, "_MEASURED", 1)
+    monkeypatch.setattr(nearest, "_MEASURED", 1)
     here = mine(STILL | {"noise": [1, 9]}, neighbors=3)
     search = here.params.search.model_copy(update={"method": "annoy"})
     here = replace(here, params=here.params.model_copy(update={"search": search}))
@@ -224,7 +222,7 @@ def test_recall_is_measured_by_some_of_the_queries(
         asked.append((rest[2].method, len(queries)))
         return find_neighbours(queries, k, *rest)
 
-    monkeypatch.setattr(mining, "find_neighbours", note)
+    monkeypatch.setattr(nearest, "find_neighbours", note)
     chosen, recall = here.fill(None)
     assert (len(chosen), recall) == (6, 1.0)
     assert asked == [("annoy", 2), ("annoy", 1), ("exact", 1)]

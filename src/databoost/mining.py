@@ -1,45 +1,29 @@
 """What a round's additions are chosen from: the work on a project's files.
 
-The counterpart of :mod:`databoost.boosting` and :mod:`databoost.strategies` on arrays: it embeds
-the queries, searches, and lets a strategy choose.
+The counterpart of :mod:`databoost.boosting` and :mod:`databoost.strategies` on arrays: it gathers
+what may be added, and lets a strategy choose.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from databoost.additions import candidate_pool, needs_queries, parent_names, wanted_additions
-from databoost.boosting import (
-    Addition,
-    Ids,
-    Pool,
-    Rules,
-    Stock,
-    choose_deepening,
-    most_wanted,
-    part_of,
-)
-from databoost.candidates.embedder import Embedder, Vectors
-from databoost.candidates.embedding import embed_files, embedder_identity, load_exact_embedder
-from databoost.candidates.exact import Embeddings, Queries
+from databoost.boosting import Addition, Ids, Pool, Stock, part_of
+from databoost.candidates.embedder import Vectors
 from databoost.candidates.judging import judge_candidates
-from databoost.candidates.reranking import MOST_RANKED, Reranking, embed_some
-from databoost.candidates.search import Neighbours, find_neighbours, load_embeddings, recall
-from databoost.clusters import Places, error_clusters, share_out
 from databoost.data.datasets import read_classes
-from databoost.data.files import read_json
-from databoost.drawing import Contents, draw_additions, draw_candidates, files_of
+from databoost.drawing import Contents, draw_additions, draw_candidates
 from databoost.errors import DatasetError
 from databoost.fidelity import least_like, parent_similarities
 from databoost.layout import Layout, RoundLayout
 from databoost.model.checkpoints import load_checkpoint
 from databoost.model.evaluation import Probabilities
 from databoost.model.processor import pick_device
+from databoost.nearest import Nearest
 from databoost.params import Params, round_number
 from databoost.strategies import (
     choose_balanced,
@@ -49,9 +33,7 @@ from databoost.strategies import (
     choose_random,
     free_candidates,
 )
-
-#: Queries, at most, by which an approximate search is compared with the exact one in every round.
-_MEASURED = 32
+from databoost.vectors import RoundVectors
 
 
 @dataclass(frozen=True)
@@ -129,14 +111,17 @@ class Mine:
         is_idle = self.queries.empty and needs_queries(settings)
         if wanted == 0 or settings.strategy == "none" or is_idle:
             return [], None
-        classes = read_classes(self.layout.classes)
         self._check_parents()
-        pool = self._pool(classes, copies)
+        pool = self._pool(copies)
+        n_random = part_of(settings.random_share, wanted)
+        n_nearest = wanted - n_random
         if settings.strategy == "nearest":
-            return self._mixed(pool, classes, wanted)
-        # At equal size: as many as asked for, or as the neighbours would have been.
-        n = wanted if settings.additions else len(self._mixed(pool, classes, wanted)[0])
-        return self._control(pool, classes, n), None
+            found, measured = self._nearest.choose(pool, n_nearest)
+            return self._mixed(found, pool, n_random), measured
+        n = wanted
+        if not settings.additions:  # at equal size: as many as nearest would add
+            n = len(self._mixed(self._nearest.choose_roughly(pool, n_nearest), pool, n_random))
+        return self._control(pool, n), None
 
     def _check_parents(self) -> None:
         train = self.manifest[self.manifest["split"] == "train"]["image_id"]
@@ -148,143 +133,42 @@ class Mine:
                 "candidates`, which draws from those that are"
             )
 
-    def _pool(self, classes: list[str], copies: Collection[int]) -> Pool:
+    def _pool(self, copies: Collection[int]) -> Pool:
         """Give the candidates; what the gate drops counts as used."""
-        pool = candidate_pool(self.recipes, self.manifest, classes, copies)
+        pool = candidate_pool(self.recipes, self.manifest, self._classes, copies)
         if not self.params.boost.drop_unlike:
             return pool
-        similarities = parent_similarities(self._embeddings, pool.parents, self._parent_vectors)
+        similarities = parent_similarities(self._vectors.stored, pool.parents, self._of_parents)
         is_dropped = least_like(similarities, self.params.boost.drop_unlike)
         return replace(pool, used=pool.used | is_dropped)
 
-    def _mixed(
-        self, pool: Pool, classes: list[str], wanted: int
-    ) -> tuple[list[Addition], float | None]:
-        """Choose neighbours, and leave a share of the additions to chance."""
-        share = self.params.boost.random_share
-        n_nearest = wanted - part_of(share, wanted)
-        found, measured = self._nearest(pool, classes, n_nearest)
-        n_random = wanted - n_nearest
-        if not self.params.boost.additions:
+    def _mixed(self, found: list[Addition], pool: Pool, n_random: int) -> list[Addition]:
+        """Join to neighbours those that are left to chance."""
+        settings = self.params.boost
+        if not settings.additions:
             # A share of what the neighbours are, not of the room that there is.
+            share = settings.random_share
             n_random = min(n_random, round(len(found) * share / (1 - share)))
         if n_random == 0:
-            return found, measured
+            return found
         used = pool.used.copy()
         used[[addition.candidate for addition in found]] = True
         counts = pool.parent_counts.copy()
         counts.update(int(pool.parents[addition.candidate]) for addition in found)
         rest = replace(pool, used=used, parent_counts=counts)
-        cap = self.params.boost.max_per_parent
-        return found + choose_random(n_random, rest, self._seed, cap), measured
+        return found + choose_random(n_random, rest, self._seed, settings.max_per_parent)
 
-    def _nearest(
-        self, pool: Pool, classes: list[str], wanted: int
-    ) -> tuple[list[Addition], float | None]:
-        """Choose neighbours; the recall is that of the search among the stored vectors."""
-        settings = self.params.boost
-        vectors, groups = self._query_vectors, list[Places]()
-        labels = np.array([classes.index(label) for label in self.queries["label"]], dtype=np.int64)
-        if settings.clusters:
-            vectors, groups = error_clusters(vectors, settings.clusters, settings.seed)
-            labels = labels[[members[0] for members in groups]]
-
-        n_each = wanted if settings.additions else settings.neighbors
-        rules = Rules(
-            n_each,
-            wanted,
-            settings.labels == "same",
-            settings.max_per_parent,
-            settings.distinct_parents,
-            np.array([len(members) for members in groups]) if groups else None,
-        )
-        search = self._search(vectors, labels, pool, rules)
-        if settings.strategy != "nearest":  # only their number counts
-            return choose_deepening(search, labels, pool, rules), None
-        settled = self._settled(search, vectors, labels, pool, rules)
-        additions = choose_deepening(settled, labels, pool, rules)
-        if groups:
-            additions = share_out(additions, groups, self._query_vectors, self._embeddings)
-        return additions, self._recall(vectors)
-
-    def _search(
-        self, vectors: Queries, labels: Ids, pool: Pool, rules: Rules
-    ) -> Callable[[int], Neighbours]:
-        """Give the search; an exact one looks at what each query may have alone."""
-        index, params = self.layout.index, self.params.search
-        if params.method != "exact":
-            return lambda k: find_neighbours(vectors, k, self._embeddings, index, params)
-        is_free = Stock(pool, rules.max_per_parent).holds()
-        offers = [(np.arange(len(vectors)), np.flatnonzero(is_free))]
-        if rules.same_label:
-            offers = [
-                (np.flatnonzero(labels == label), np.flatnonzero(is_free & (pool.labels == label)))
-                for label in np.unique(labels)
-            ]
-
-        def search(k: int) -> Neighbours:
-            ids = np.full((len(vectors), k), -1, dtype=np.int64)
-            similarities = np.full(ids.shape, -np.inf, dtype=np.float32)
-            for rows, among in offers:
-                found = find_neighbours(vectors[rows], k, self._embeddings, index, params, among)
-                ids[rows], similarities[rows] = found.ids, found.similarities
-            return Neighbours(ids, similarities)
-
-        return search
-
-    def _recall(self, vectors: Queries) -> float:
-        """Measure the search's recall among the stored vectors, by some of the queries."""
-        if self.params.search.method == "exact":
-            return 1.0
-        step = -(-len(vectors) // _MEASURED)
-        exact = self.params.search.model_copy(update={"method": "exact"})
-        found, truth = (
-            find_neighbours(
-                vectors[::step],
-                self.params.boost.neighbors,
-                self._embeddings,
-                self.layout.index,
-                params,
-            )
-            for params in (self.params.search, exact)
-        )
-        return recall(found, truth)
-
-    def _settled(
-        self,
-        search: Callable[[int], Neighbours],
-        vectors: Queries,
-        labels: Ids,
-        pool: Pool,
-        rules: Rules,
-    ) -> Callable[[int], Neighbours]:
-        """Give the search whose first neighbours are those of float32 vectors."""
-        if read_json(self.layout.embedder)["precision"] == "float32":
-            return search
-        # As deep as the first search goes (see choose_deepening), within reason; what a parent
-        # that has served the query takes up is not known yet.
-        depth = MOST_RANKED if rules.distinct_parents else 8 * most_wanted(rules, len(labels))
-        depth = min(depth, MOST_RANKED)
-        is_free = Stock(pool, rules.max_per_parent).holds()
-
-        def can_be_had(ids: Ids) -> npt.NDArray[np.bool_]:
-            is_right = pool.labels[ids] == labels[:, None] if rules.same_label else True
-            return is_free[ids] & is_right
-
-        reranking = Reranking(vectors, self._embed_candidates, depth, can_be_had)
-        return lambda k: reranking.rank(search(k))
-
-    def _control(self, pool: Pool, classes: list[str], n: int) -> list[Addition]:
+    def _control(self, pool: Pool, n: int) -> list[Addition]:
         settings = self.params.boost
         cap, seed = settings.max_per_parent, self._seed
         if settings.strategy == "random":
             return choose_random(n, pool, seed, cap)
         rows = self.manifest[self.manifest["split"] == "train"]
         if settings.strategy == "failing":
-            asking = np.array([(self.queries["label"] == label).sum() for label in classes])
+            asking = np.array([(self.queries["label"] == label).sum() for label in self._classes])
             return choose_failing(n, pool, asking, seed, cap)
         if settings.strategy == "balanced":
-            counts = np.array([(rows["label"] == label).sum() for label in classes])
+            counts = np.array([(rows["label"] == label).sum() for label in self._classes])
             return choose_balanced(n, pool, counts, seed, cap)
         # Of those that may be added, copies among them, so that finding one changes no other draw.
         without = replace(pool, copies=np.zeros_like(pool.copies))
@@ -293,11 +177,11 @@ class Mine:
         if settings.strategy == "hardest":
             return choose_hardest(n, offered, self._judge(offered), pool, cap)
         raw = rows[rows["origin"] == "raw"]
-        there = self._embed(raw)
+        there = self._vectors.of_images(raw)
         # Not `pool.used`: what the gate drops is not there.
-        is_there = candidate_pool(self.recipes, self.manifest, classes).used
-        added = self._embeddings[np.flatnonzero(is_there)].astype(np.float32)
-        vectors = self._embeddings[offered].astype(np.float32)
+        is_there = candidate_pool(self.recipes, self.manifest, self._classes).used
+        added = self._vectors.stored[np.flatnonzero(is_there)].astype(np.float32)
+        vectors = self._vectors.stored[offered].astype(np.float32)
         return choose_diverse(n, offered, vectors, np.concatenate([there, added]), pool, cap)
 
     @property
@@ -307,65 +191,30 @@ class Mine:
 
     def _judge(self, candidates: Ids) -> Probabilities:
         recipes = self.recipes.iloc[candidates]
-        checkpoint = load_checkpoint(self.before.checkpoint)
-        device = pick_device(self.params.train)
         return judge_candidates(
             recipes,
-            self._parents(recipes),
+            self._vectors.parent_files(recipes),
             self.params.candidates,
-            checkpoint,
-            device,
+            load_checkpoint(self.before.checkpoint),
+            pick_device(self.params.train),
             self.contents.keep,
         )
 
     @cached_property
-    def _query_vectors(self) -> Vectors:
-        return self._embed(self.queries)
+    def _classes(self) -> list[str]:
+        return read_classes(self.layout.classes)
 
     @cached_property
-    def _parent_vectors(self) -> Vectors:
+    def _vectors(self) -> RoundVectors:
+        return RoundVectors(
+            self.layout, self.params, self.before, self.manifest, self.recipes, self.contents
+        )
+
+    @cached_property
+    def _of_parents(self) -> Vectors:
         rows = self.manifest.set_index("image_id", drop=False)
-        return self._embed(rows.loc[parent_names(self.recipes)])
+        return self._vectors.of_images(rows.loc[parent_names(self.recipes)])
 
     @cached_property
-    def _embeddings(self) -> Embeddings:
-        return load_embeddings(self.layout.embeddings)
-
-    @cached_property
-    def _embedder(self) -> Embedder:
-        """Load the embedder; what is compared to the last digit is embedded in float32."""
-        settings, root = self.params.embedding, self.layout.root
-        embedder = load_exact_embedder(settings, root, pick_device(self.params.train))
-        made = read_json(self.layout.embedder) | {"dimension": self._embeddings.shape[1]}
-        now = embedder_identity(settings, embedder, root)
-        other = [key for key in now if made.get(key) != now[key]]
-        if other:
-            differences = "; ".join(f"{key}: {made.get(key)}, now {now[key]}" for key in other)
-            raise DatasetError(
-                f"{self.layout.embeddings} is by another embedder than params.yaml names now "
-                f"({differences}): run `databoost candidates`, or restore the embedder"
-            )
-        return embedder
-
-    def _embed(self, rows: pd.DataFrame) -> Vectors:
-        """Embed images of the snapshot."""
-        files = files_of(self.before, rows, self.contents)
-        return embed_files(self._embedder, files, self.params.embedding.batch_size)
-
-    def _embed_candidates(self, candidates: Ids) -> Embeddings:
-        recipes = self.recipes.iloc[candidates]
-        return embed_some(
-            recipes,
-            self._parents(recipes),
-            self.params.candidates,
-            self._embedder,
-            self.params.embedding.batch_size,
-            self.contents.keep,
-        )
-
-    def _parents(self, recipes: pd.DataFrame) -> dict[str, Path | bytes]:
-        rows = self.manifest[self.manifest["image_id"].isin(recipes["parent_id"])]
-        return {
-            name: self.contents.get(name) or self.before.dataset / path
-            for name, path in zip(rows["image_id"], rows["path"], strict=True)
-        }
+    def _nearest(self) -> Nearest:
+        return Nearest(self.params, self.queries, self._classes, self._vectors)
