@@ -216,6 +216,19 @@ def test_results_of_another_gpu_are_not_taken_for_this_ones(
     assert not names[0] & names[1]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_job_runs_on_the_device_that_it_is_named_for_or_not_at_all(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    there = torch.device(device)
+    monkeypatch.setattr("databoost.study.planner.pick_device", lambda settings: there)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **options: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "NVIDIA one")
+    jobs = planned(layout)
+    assert declared().train.accelerator == "auto"
+    assert {job.params.train.accelerator for job in jobs} == {device}
+
+
 def test_another_onnx_runtime_embeds_anew(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     (layout.root / "encoder.onnx").write_bytes(b"one")
     onnx = {"embedding.architecture": "onnx", "embedding.weights": "encoder.onnx"}

@@ -118,6 +118,9 @@ class _Planner:
             machine.append(torch.cuda.get_device_name(device))
         dumped = params.model_dump(mode="json")
         dumped["embedding"] = embedder = self._embedder(params, device)
+        if device:  # the name is of results made there: the job must not take another device
+            train = params.train.model_copy(update={"accelerator": device.type})
+            params = params.model_copy(update={"train": train})
         first = with_round(params, FIRST, self.schedule[0])
         training = [dumped["train"], dumped["model"], params.boost.mine_on, machine]
         r00 = self._job(Job("", "r00", Path(), self.start, first, arm, seed), "r00", training)
