@@ -19,7 +19,7 @@ from databoost.candidates.embedder import Embedder, Vectors
 from databoost.candidates.embedding import embedder_identity
 from databoost.candidates.recipes import make_recipes, recipe_names
 from databoost.candidates.search import Neighbours, build_index, find_neighbours
-from databoost.data.files import write_bytes, write_json
+from databoost.data.files import read_json, write_bytes, write_json
 from databoost.data.images import encode_png, image_id
 from databoost.data.tablefiles import write_table
 from databoost.data.tables import CLASSES
@@ -226,6 +226,20 @@ def test_recall_is_measured_by_some_of_the_queries(
     chosen, recall = here.fill(None)
     assert (len(chosen), recall) == (6, 1.0)
     assert asked == [("annoy", 2), ("annoy", 1), ("exact", 1)]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])  # whose neighbours are settled
+def test_images_are_read_from_the_snapshot_that_grows(
+    mine: Callable[..., Mine], precision: str
+) -> None:
+    here = mine(neighbors=2)
+    write_json(here.layout.embedder, read_json(here.layout.embedder) | {"precision": precision})
+    expected = here.fill(None)
+    assert len(expected[0]) == 4
+    later, contents = here.layout.round("r01"), Contents(here.layout.state)
+    later.dataset.parent.mkdir(parents=True)
+    here.before.dataset.rename(later.dataset)
+    assert replace(here, before=later, contents=contents).fill(None) == expected
 
 
 def test_a_parent_that_is_no_training_image_any_more_is_refused(

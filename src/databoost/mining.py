@@ -217,4 +217,4 @@ class Mine:
 
     @cached_property
     def _nearest(self) -> Nearest:
-        return Nearest(self.params, self.queries, self._classes, self._vectors)
+        return Nearest(self.queries, self._classes, self._vectors)

@@ -15,7 +15,6 @@ from databoost.candidates.reranking import MOST_RANKED, Reranking
 from databoost.candidates.search import Neighbours, find_neighbours, recall
 from databoost.clusters import Places, error_clusters, share_out
 from databoost.data.files import read_json
-from databoost.params import Params
 from databoost.vectors import RoundVectors
 
 #: Queries, at most, by which an approximate search is compared with the exact one in every round.
@@ -36,7 +35,6 @@ class Nearest:
         Of the queries and the candidates.
     """
 
-    params: Params
     queries: pd.DataFrame
     classes: list[str]
     vectors: RoundVectors
@@ -66,7 +64,7 @@ class Nearest:
         return choose_deepening(search, asking.labels, pool, asking.rules)
 
     def _asking(self, wanted: int) -> "_Asking":
-        settings = self.params.boost
+        settings = self.vectors.params.boost
         vectors, groups = self._query_vectors, list[Places]()
         positions = [self.classes.index(label) for label in self.queries["label"]]
         labels = np.array(positions, dtype=np.int64)
@@ -86,7 +84,11 @@ class Nearest:
     def _search(self, asking: "_Asking", pool: Pool) -> Callable[[int], Neighbours]:
         """Give the search; an exact one looks at what each query may have alone."""
         vectors, labels, rules = asking.vectors, asking.labels, asking.rules
-        stored, index, params = self.vectors.stored, self.vectors.layout.index, self.params.search
+        stored, index, params = (
+            self.vectors.stored,
+            self.vectors.layout.index,
+            self.vectors.params.search,
+        )
         if params.method != "exact":
             return lambda k: find_neighbours(vectors, k, stored, index, params)
         is_free = Stock(pool, rules.max_per_parent).holds()
@@ -129,19 +131,19 @@ class Nearest:
 
     def _recall(self, vectors: Queries) -> float:
         """Measure the search's recall among the stored vectors, by some of the queries."""
-        if self.params.search.method == "exact":
+        if self.vectors.params.search.method == "exact":
             return 1.0
         step = -(-len(vectors) // _MEASURED)
-        exact = self.params.search.model_copy(update={"method": "exact"})
+        exact = self.vectors.params.search.model_copy(update={"method": "exact"})
         found, truth = (
             find_neighbours(
                 vectors[::step],
-                self.params.boost.neighbors,
+                self.vectors.params.boost.neighbors,
                 self.vectors.stored,
                 self.vectors.layout.index,
                 params,
             )
-            for params in (self.params.search, exact)
+            for params in (self.vectors.params.search, exact)
         )
         return recall(found, truth)
 
