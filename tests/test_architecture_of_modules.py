@@ -60,7 +60,6 @@ UNNAMED = {
     ("boost", "model.evaluation"),
     ("attribute", "data.datasets"),
     ("scores", "data.datasets"),
-    ("audit", "data.datasets"),
 }
 
 

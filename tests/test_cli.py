@@ -93,6 +93,7 @@ def test_a_stage_names_its_inputs_and_outputs_as_dvc_does(stage: str) -> None:
         named = re.findall(r"(?:data|reports)/[\w./]+|embedding\.weights", text)
         meant = [re.sub(r"\$\{(?:item|key)\}", "ROUND", path) for path in paths]
         meant = [re.sub(r"\$\{item\.previous\}", "PREVIOUS", path) for path in meant]
+        meant = [re.sub(r"\$\{rounds\[-1\]\}", "LAST", path) for path in meant]
         meant = [path.strip("${}") for path in meant if not path.startswith("src/")]
         for one in meant:
             assert any(f"{one}/".startswith(f"{name}/") for name in named), one

@@ -99,7 +99,7 @@ STAGE_COMMANDS = (
     stage_command(
         "audit",
         "List duplicates, leaks, blank and odd images. Compares train with val, too.",
-        reads="data/raw, data/ingest, data/rounds/r00/manifest.csv and data/rounds/r00/dataset",
+        reads="data/raw, data/ingest and data/rounds/r00/manifest.csv",
         writes="data/audit",
     ),
     stage_command(
@@ -154,7 +154,10 @@ STAGE_COMMANDS = (
     stage_command(
         "map",
         "Lay out the images of all rounds by their looks.",
-        reads="embedding.weights, data/heldout, data/ingest/classes.csv and data/rounds",
+        reads="embedding.weights, data/heldout, data/ingest/classes.csv, "
+        "data/rounds/r00/evaluation/sheet.csv, data/rounds/r00/scores.csv and, of the last round, "
+        "data/rounds/LAST/manifest.csv, data/rounds/LAST/dataset and "
+        "data/rounds/LAST/evaluation/sheet.csv",
         writes="data/map/points.csv, reports/map.png and reports/map.html",
     ),
     stage_command(

@@ -1,4 +1,4 @@
-"""No stage opens an image file twice: counted by Python's own audit of every ``open``."""
+"""What stages open, by Python's own audit of every ``open``: no image twice, nothing undeclared."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from projects import Project
 
 from databoost.data.tablefiles import read_table
@@ -18,13 +19,11 @@ pytestmark = pytest.mark.slow
 
 COUNT = """
 import collections, json, os, sys
+from databoost import publishing
 from databoost.cli import main
 
-opened = collections.Counter()
-folders = (
-    "source", ".databoost/source/unpacked",
-    "data/raw", "data/heldout", "data/rounds/r00/data", "data/rounds/r01/data",
-)
+opened, logged = collections.Counter(), collections.Counter()
+folders = ("source/", ".databoost/source/unpacked/", "data/", "reports/")
 
 def note(event, arguments):
     if event != "open" or not isinstance(arguments[0], (str, os.PathLike)):
@@ -32,38 +31,93 @@ def note(event, arguments):
     path, mode, flags = arguments
     is_read = "r" in mode if mode else not flags & (os.O_WRONLY | os.O_RDWR)
     name = os.path.relpath(path)
-    if is_read and name.startswith(folders) and name.endswith(".png"):
+    if is_read and name.startswith(folders):
         opened[name] += 1
 
+def apart(publish):
+    def run(*arguments, **named):
+        before = opened.copy()
+        published = publish(*arguments, **named)
+        logged.update(opened - before)
+        opened.clear()
+        opened.update(before)
+        return published
+    return run
+
+for name in ("publish_round", "publish_report"):
+    setattr(publishing, name, apart(getattr(publishing, name)))
 sys.addaudithook(note)
 counts = {}
 for stage in sys.argv[1:]:
     opened.clear()
     main(stage.split(), standalone_mode=False)
     counts[stage] = dict(opened)
-print(json.dumps(counts))
+print(json.dumps(counts | {"MLflow": dict(logged)}))
 """
+#: Where a source's files lie, which its SHA-256 in params.yaml stands for.
+SOURCES = ("source", ".databoost/source/unpacked")
+#: Where images of a dataset lie.
+IMAGES = (
+    *SOURCES, "data/raw", "data/heldout", "data/rounds/r00/dataset", "data/rounds/r01/dataset"
+)  # fmt: skip
 
 
-def counted(project: Project, *stages: str) -> dict[str, dict[str, int]]:
-    """Run stages in one process; gives how often each opened each image file to read it."""
+def opened_by(project: Project, *stages: str) -> dict[str, dict[str, int]]:
+    """Run stages in one process; gives how often each opened each file of data to read it.
+
+    Under ``MLflow`` stands what they opened only to log it.
+    """
     nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     told = project.run(sys.executable, "-c", COUNT, *stages, **nowhere).stdout
     counts: dict[str, dict[str, int]] = json.loads(told.splitlines()[-1])
     return counts
 
 
-def test_no_stage_reads_an_image_twice(project: Project) -> None:
+def images_of(opened: dict[str, int]) -> dict[str, int]:
+    """Give those of opened files that are images of a dataset."""
+    return {
+        name: n for name, n in opened.items() if name.startswith(IMAGES) and name.endswith(".png")
+    }
+
+
+def known_to_dvc(project: Project) -> dict[str, tuple[str, ...]]:
+    """Give what each stage depends on and writes, as DVC reads ``dvc.yaml``."""
+    project.run("dvc", "init", "--quiet", "--no-scm")
+    with Repo(str(project.folder)) as repo:
+        return {
+            stage.name.replace("@", " "): tuple(
+                str(path.def_path) for path in (*stage.deps, *stage.outs)
+            )
+            for stage in repo.index.stages
+        }
+
+
+def test_no_stage_reads_an_image_twice_or_what_dvc_does_not_know_of(project: Project) -> None:
     layout = Layout(project.folder)
     project.run_stages("ingest")
     shutil.copytree(layout.raw, project.folder / "source")
     # With its SHA-256, as `make repro DATA=` takes a source.
     project.run("databoost", "source", "source")
     assert len(read_params(layout.params).data.sha256) == 64
-    counts = counted(
+    files = opened_by(
         project, "ingest", "prepare", "audit", "train r00", "evaluate r00", "scores", "candidates",
         "boost r01", "train r01", "evaluate r01", "attribute r01", "map", "report",
     )  # fmt: skip
+    known = known_to_dvc(project)
+    assert known.keys() == files.keys() - {"MLflow"}
+    unknown = {
+        f"{stage}: {name}"
+        for stage in known
+        for name in files[stage]
+        if not any(
+            f"{name.replace('.part/', '/')}/".startswith(f"{path}/")
+            for path in (*known[stage], *SOURCES)
+        )
+    }
+    # Where nothing was added, an earlier round's model is taken over: to the same bytes.
+    assert unknown == {"train r01: data/rounds/r00/model/metrics.json"}
+    assert not images_of(files.pop("MLflow"))
+    counts = {stage: images_of(opened) for stage, opened in files.items()}
     for stage, opened in counts.items():
         twice = {name: n for name, n in opened.items() if n > 1}
         assert not twice, f"{stage} reads {len(twice)} of {len(opened)} images twice: {twice}"
@@ -92,7 +146,7 @@ def test_no_stage_reads_an_image_twice(project: Project) -> None:
     assert {Path(name).stem for name in counts["attribute r01"]} == wrong | added
     for strategy in ("random", "diverse", "hardest"):
         project.set(boost__strategy=strategy)
-        opened = counted(project, "boost r01")["boost r01"]
+        opened = images_of(opened_by(project, "boost r01")["boost r01"])
         assert len(opened) == snapshots[0]
         assert set(opened.values()) == {1}, strategy
 
@@ -102,15 +156,15 @@ def test_images_of_an_archive_are_read_once_when_they_are_unpacked(project: Proj
     raw = Layout(project.folder).raw
     shutil.make_archive(str(project.folder / "photos"), "zip", raw)
     project.run("databoost", "source", "photos.zip")
-    opened = counted(project, "ingest")["ingest"]
+    opened = images_of(opened_by(project, "ingest")["ingest"])
     names = [path.relative_to(raw) for path in raw.rglob("*.png")]
-    folders = (".databoost/source/unpacked", "data/raw")  # of which the second may be altered
+    folders = (SOURCES[1], "data/raw")  # of which the second may be altered
     assert opened == {f"{folder}/{name}": 1 for folder in folders for name in names}
 
 
 def test_a_new_split_reads_no_image_twice(project: Project) -> None:
     project.set(split__strategy="stratified")
-    counts = counted(project, "ingest", "prepare")["prepare"]
+    counts = images_of(opened_by(project, "ingest", "prepare")["prepare"])
     layout = Layout(project.folder)
     assert set(counts.values()) == {1}
     manifests = (layout.round("r00").manifest, layout.heldout_manifest)

@@ -26,11 +26,10 @@ from databoost.audit.near_duplicates import (
 )
 from databoost.audit.regions import Region, uncovered_regions
 from databoost.audit.shift import ShiftResult, two_sample_test
-from databoost.data.datasets import read_manifest
 from databoost.data.files import whole_folder, write_json
 from databoost.data.images import ImageFiles, Pixels
 from databoost.data.tablefiles import read_table, write_table
-from databoost.data.tables import FINDINGS, RAW_INDEX, UNREADABLE
+from databoost.data.tables import FINDINGS, MANIFEST, RAW_INDEX, UNREADABLE
 from databoost.errors import DatasetError
 from databoost.layout import Layout
 from databoost.params import Params
@@ -48,7 +47,7 @@ def audit(layout: Layout, params: Params) -> None:
     prints, shares, sizes = _look(ImageFiles([layout.raw / path for path in images["path"]]))
     rules = params.audit
     pairs = find_pairs(prints, rules)
-    snapshot = read_manifest(layout.round("r00").manifest, layout.round("r00").dataset)
+    snapshot = read_table(layout.round("r00").manifest, MANIFEST)
     groups = group_pairs(pairs, len(images))
     listed = pairs_to_list(pairs, groups, images["split"].to_numpy(dtype=object))
     regions, shift = _compare(snapshot, images, prints, groups, rules)
