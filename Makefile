@@ -69,7 +69,7 @@ format: setup ## let ruff format and sort
 	ruff format .
 
 bench: setup ## most of what the README says of speed, measured here, in ten to sixteen minutes
-	python benchmarks/training_loop.py --repetitions 3 --epochs 2
+	python benchmarks/training_loop.py --repetitions 5 --epochs 1
 	python benchmarks/keras_speed.py --repetitions 3 --epochs 2
 	python benchmarks/candidates.py rendering
 	python benchmarks/candidates.py curve --counts 10000 100000

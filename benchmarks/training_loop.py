@@ -3,10 +3,11 @@
     python benchmarks/training_loop.py
     python benchmarks/training_loop.py --repetitions 9 --threads 2
 
-Every repetition trains each variant on the same random images, in turn; a variant's cost is the
-processor time of its later epochs (start-up cancels out as the difference of two lengths). The bare
-loops do the same work: shuffle, batches from memory, Adam, validation, and the weights of the first
-best epoch kept. One of them must end with the very weights that `train_model` ends with.
+Every repetition trains each variant on the same random images, in turn, and the turns change, since
+a machine's speed drifts; a variant's cost is the processor time of its later epochs (start-up
+cancels out as the difference of two lengths). The bare loops do the same work: shuffle, batches
+from memory, Adam, validation, and the weights of the first best epoch kept. One of them must end
+with the very weights that `train_model` ends with.
 """
 
 import argparse
@@ -129,13 +130,15 @@ def main() -> None:
     }
     costs: dict[str, list[float]] = {name: [] for name in variants}
     ends: dict[str, Weights] = {}
+    names = list(variants)
     n_steps = -(-given.images // 8)
     for number in range(given.repetitions):
-        for name, variant in variants.items():
-            spent, ends[name] = cost(variant, 1, 1 + given.epochs, n_steps)
+        for place in range(len(names)):
+            name = names[(number + place) % len(names)]
+            spent, ends[name] = cost(variants[name], 1, 1 + given.epochs, n_steps)
             costs[name].append(spent)
             print(f"  repetition {number}, {name}: {spent:.2f} ms a step", flush=True)
-    first, second, *_ = ends.values()
+    first, second = (ends[name] for name in names[:2])
     same = all(torch.equal(first[name], second[name]) for name in first)
     print(f"\n{platform.machine()}, torch {torch.__version__}, {given.threads} thread(s), batch 8")
     print(f"{'variant':34}{'ms a step':>10}{'ratio':>8}  range of the ratio")
