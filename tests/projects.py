@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
+
 REPOSITORY = Path(__file__).parents[1]
 #: A built-in dataset that is drawn, trained on and boosted in seconds.
 SMALL = {
@@ -78,6 +80,17 @@ class Project:
         """Edit params.yaml; dots in keys are written as two underscores."""
         pairs = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
         self.run("databoost", "set", *pairs)
+
+    def known_to_dvc(self) -> dict[str, tuple[str, ...]]:
+        """Give what each stage depends on and writes, as DVC reads ``dvc.yaml``."""
+        self.run("dvc", "init", "--quiet", "--no-scm")
+        with Repo(str(self.folder)) as repo:
+            return {
+                stage.name.replace("@", " "): tuple(
+                    str(path.def_path) for path in (*stage.deps, *stage.outs)
+                )
+                for stage in repo.index.stages
+            }
 
 
 def make_project(folder: Path) -> Project:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from handmade_rounds import MANIFEST_HEADER, declared, lay_round
+from projects import Project
 
 from databoost.data.files import write_text
 from databoost.data.images import Pixels, write_png
@@ -112,3 +113,16 @@ def test_only_images_of_r00_have_label_scores(layout: Layout) -> None:
         ["test/i/a1.png", "", -1.0],
         ["test/v/h1.png", "", -1.0],
     ]
+
+
+@pytest.mark.parametrize("last", ["r00", "r03"])
+def test_dvc_has_the_map_depend_on_the_last_round(project: Project, last: str) -> None:
+    project.run("databoost", "declare", last)
+    named = project.known_to_dvc()["map"]
+    assert {path for path in named if path.endswith(("/dataset", "/manifest.csv"))} == {
+        f"data/rounds/{last}/dataset",
+        f"data/rounds/{last}/manifest.csv",
+    }
+    assert {path for path in named if path.endswith("/sheet.csv")} == {
+        f"data/rounds/{name}/evaluation/sheet.csv" for name in ("r00", last)
+    }

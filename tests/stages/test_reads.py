@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from dvc.repo import Repo
 from projects import Project
 
 from databoost.data.tablefiles import read_table
@@ -80,18 +79,6 @@ def images_of(opened: dict[str, int]) -> dict[str, int]:
     }
 
 
-def known_to_dvc(project: Project) -> dict[str, tuple[str, ...]]:
-    """Give what each stage depends on and writes, as DVC reads ``dvc.yaml``."""
-    project.run("dvc", "init", "--quiet", "--no-scm")
-    with Repo(str(project.folder)) as repo:
-        return {
-            stage.name.replace("@", " "): tuple(
-                str(path.def_path) for path in (*stage.deps, *stage.outs)
-            )
-            for stage in repo.index.stages
-        }
-
-
 def test_no_stage_reads_an_image_twice_or_what_dvc_does_not_know_of(project: Project) -> None:
     layout = Layout(project.folder)
     project.run_stages("ingest")
@@ -103,7 +90,7 @@ def test_no_stage_reads_an_image_twice_or_what_dvc_does_not_know_of(project: Pro
         project, "ingest", "prepare", "audit", "train r00", "evaluate r00", "scores", "candidates",
         "boost r01", "train r01", "evaluate r01", "attribute r01", "map", "report",
     )  # fmt: skip
-    known = known_to_dvc(project)
+    known = project.known_to_dvc()
     assert known.keys() == files.keys() - {"MLflow"}
     unknown = {
         f"{stage}: {name}"
