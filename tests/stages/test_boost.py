@@ -82,9 +82,12 @@ def test_the_candidates_least_like_their_parents_are_never_added(layout: Layout)
             strict=True,
         )
     )
+    # Cosines, since float16 changes a vector's length by more than what tells two candidates apart.
     stored = load_embeddings(layout.embeddings).astype(np.float64)
-    parents = np.stack([vectors[name] for name in recipes["parent_id"]])
-    similarities = np.einsum("nd,nd->n", stored, parents)
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    parents = np.stack([vectors[name] for name in recipes["parent_id"]]).astype(np.float64)
+    parents /= np.linalg.norm(parents, axis=1, keepdims=True)
+    similarities = np.einsum("nd,nd->n", stored, parents).round(6)
     kept = set(np.argsort(-similarities, kind="stable")[: len(recipes) // 2].tolist())
     every = boosted(layout, additions=200, strategy="random")
     assert not set(every["candidate_id"]) <= kept
